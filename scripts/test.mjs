@@ -1,0 +1,207 @@
+// npm test: everything that can be checked on this machine, in one go.
+//
+// `npm test -- --only lint|ui|rust|e2e` does a part of it. A group that fails does not stop the others.
+
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+
+import { duration, fail, progress, say } from './lib/console.mjs';
+import { fromCargoTest, fromJUnit, fromVitest } from './lib/counts.mjs';
+import { ensureNextest, ensureNode, ensureNodeModules, ensurePackages, ensureRust } from './lib/ensure.mjs';
+import { built, root } from './lib/paths.mjs';
+import { dieTogether, run, show } from './lib/process.mjs';
+
+const PARTS = ['lint', 'ui', 'rust', 'e2e'];
+const UI_CONFIG = join('src-ui', 'vite.config.ts');
+const reports = join(tmpdir(), `pilotlight-test-${process.pid}`);
+
+const only = chosenPart();
+const runs = (...parts) => only === undefined || parts.includes(only);
+process.env.CI ??= 'true';
+
+/** Names, times and counts of the steps done. */
+const results = [];
+
+/**
+ * Does one step: `work` resolves to an exit code, or to `{ code, counts }`. A step that fails without counts is one
+ * failure; a step without tests that passes is not counted.
+ */
+async function step(name, work) {
+  const begun = Date.now();
+  say(`\n=== ${name}`);
+  let outcome;
+  try {
+    outcome = await work();
+  } catch (error) {
+    fail(error.message);
+    outcome = 1;
+  }
+  const { code, counts, skipped } = typeof outcome === 'object' ? outcome : { code: outcome };
+  const result = {
+    name,
+    ok: code === 0,
+    skipped,
+    took: Date.now() - begun,
+    passed: counts?.passed ?? 0,
+    failed: counts?.failed ?? 0,
+    ignored: counts?.skipped ?? 0,
+  };
+  // A runner that says "failed" without a failed test, or dies before it writes its report, is a failure too.
+  if (!result.ok && result.failed === 0) result.failed = 1;
+  if (result.failed > 0) result.ok = false;
+  results.push(result);
+  say(`=== ${name}: ${skipped ?? (result.ok ? 'ok' : 'FAILED')} in ${duration(result.took)}`);
+  return result.ok;
+}
+
+async function prepare() {
+  ensureNode();
+  ensureRust();
+  // Linting and the tests of the shell compile the desktop app, so they need its libraries as well.
+  await ensurePackages('base', 'window', ...(runs('rust', 'e2e') ? ['bitcoind', 'e2e'] : []));
+  await ensureNodeModules();
+  mkdirSync(reports, { recursive: true });
+}
+
+const npx = (...args) => show('npx', ['--no-install', ...args]);
+const cargo = (...args) => show('cargo', args);
+
+async function ui() {
+  if (runs('lint')) await step('formatting of the Rust code', () => cargo('fmt', '--all', '--check'));
+  if (runs('lint', 'ui')) {
+    await step('formatting and lints of the UI and the scripts', () =>
+      npx('biome', 'check', 'src-ui', 'scripts', 'package.json', 'biome.json'),
+    );
+    await step('types of the UI', () => show('npm', ['run', '--silent', 'ui:check']));
+  }
+  if (runs('ui')) {
+    await step('tests of the UI', async () => {
+      const report = join(reports, 'vitest.json');
+      const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
+      const code = await npx('vitest', 'run', '--config', UI_CONFIG, ...reporters);
+      return { code, counts: fromVitest(read(report)) };
+    });
+    await step('tests of the scripts', () =>
+      nodeTests('scripts', [join('scripts', 'lib', 'counts.test.mjs')]),
+    );
+  }
+  // The Rust shell embeds the built page, so everything that compiles it needs this first.
+  await step('building the UI', () => show('npm', ['run', '--silent', 'ui:build']));
+}
+
+async function lint() {
+  await step('clippy', () =>
+    cargo('clippy', '--workspace', '--all-targets', '--locked', '--', '-D', 'warnings'),
+  );
+}
+
+async function rust() {
+  const nextest = await ensureNextest();
+  await step('tests of the Rust code', async () => {
+    if (!nextest) return cargoTest('--workspace', '--all-targets');
+    // nextest writes into the checkout unless its configuration says otherwise, and that cannot name a variable.
+    const report = join(reports, 'default', 'junit.xml');
+    const config = join(reports, 'nextest.toml');
+    const store = `[store]\ndir = ${JSON.stringify(reports)}\n\n`;
+    writeFileSync(config, store + readFileSync(join(root, 'scripts', 'nextest.toml'), 'utf8'));
+    const args = ['nextest', 'run', '--workspace', '--locked', '--config-file', config];
+    const code = await show(nextest, args);
+    return { code, counts: fromJUnit(read(report)) };
+  });
+  await step('examples in the documentation', () => cargoTest('--workspace', '--doc'));
+}
+
+async function cargoTest(...args) {
+  let text = '';
+  const onLine = (line) => {
+    text += `${line}\n`;
+    say(line);
+  };
+  try {
+    await run('cargo', ['test', '--locked', '--no-fail-fast', ...args], { onLine });
+    return { code: 0, counts: fromCargoTest(text) };
+  } catch {
+    return { code: 1, counts: fromCargoTest(text) };
+  }
+}
+
+async function endToEnd() {
+  await step('the app in its window, on a real chain', async () => {
+    if (process.platform !== 'linux')
+      return { code: 0, skipped: 'skipped: needs WebKitWebDriver, which is on Linux' };
+    const folder = join('src-ui', 'e2e');
+    const files = readdirSync(join(root, folder)).filter((name) => name.endsWith('.test.mjs'));
+    if (files.length === 0) throw new Error(`there is no test in ${folder}`);
+    return nodeTests(
+      'e2e',
+      files.map((name) => join(folder, name)),
+    );
+  });
+}
+
+/** Runs tests with node's own runner, one file after the other. */
+async function nodeTests(name, files) {
+  const report = join(reports, `${name}.xml`);
+  const reporters = [
+    '--test-reporter=spec',
+    '--test-reporter-destination=stdout',
+    '--test-reporter=junit',
+    `--test-reporter-destination=${report}`,
+  ];
+  const code = await show(process.execPath, ['--test', '--test-concurrency=1', ...reporters, ...files]);
+  return { code, counts: fromJUnit(read(report)) };
+}
+
+function summary() {
+  const width = Math.max(...results.map((result) => result.name.length));
+  const tests = ({ passed, failed, ignored }) =>
+    passed + failed > 0 ? `${passed} passed, ${failed} failed${ignored ? `, ${ignored} skipped` : ''}` : '';
+  say('');
+  for (const result of results) {
+    const word = result.skipped ? 'skip' : result.ok ? 'ok' : 'FAIL';
+    say(
+      `${word.padEnd(5)}${result.name.padEnd(width + 2)}${duration(result.took).padStart(12)}  ${tests(result)}`,
+    );
+  }
+  const total = (field) => results.reduce((sum, result) => sum + result[field], 0);
+  say(`in ${duration(Date.now() - begun)}`);
+  process.stdout.write(`\n${total('passed')} passed, ${total('failed')} failed\n`);
+  return total('failed') === 0;
+}
+
+function read(path) {
+  return existsSync(path) ? readFileSync(path, 'utf8') : '';
+}
+
+function chosenPart() {
+  const { values } = parseArgs({ options: { only: { type: 'string' } } });
+  if (values.only !== undefined && !PARTS.includes(values.only)) {
+    fail(`--only takes one of ${PARTS.join(', ')}`);
+    process.exit(2);
+  }
+  return values.only;
+}
+
+dieTogether();
+const begun = Date.now();
+if (await step('what the tests need', () => prepare().then(() => 0))) {
+  await ui();
+  if (runs('lint')) await lint();
+  if (runs('rust', 'e2e')) {
+    const args = ['build', '--workspace', '--all-targets', '--locked'];
+    const isBuilt = await step('building the Rust code', () => cargo(...args));
+    if (isBuilt) {
+      await step('a bitcoind for the devnet', () =>
+        progress('looking for bitcoind, or building it', (onLine) =>
+          run(built('pilotlight-devnet'), ['bitcoind'], { onLine }).then(() => 0),
+        ),
+      );
+    }
+    if (runs('rust')) await rust();
+    if (runs('e2e')) await endToEnd();
+  }
+}
+rmSync(reports, { recursive: true, force: true });
+process.exit(summary() ? 0 : 1);

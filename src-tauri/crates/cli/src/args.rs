@@ -1,0 +1,162 @@
+//! What can be asked on the command line.
+
+use std::path::PathBuf;
+
+use bitcoin::Network;
+use clap::{Parser, Subcommand, ValueEnum};
+use pilotlight_node::{GrantKind, PeerAddress};
+
+/// Pilotlight's node without a screen.
+///
+/// Exit codes: 0 done; 1 a fault of ours; 2 wrong usage; 3 you must change something first; 4 try again later; 5 the
+/// wallet's files are damaged; 6 the wake was only partly done.
+#[derive(Debug, Parser)]
+#[command(name = "pilotlight-cli", version)]
+pub struct Args {
+    /// Where the wallet lives.
+    #[arg(long, env = "PILOTLIGHT_DATA_DIR")]
+    pub data_dir: PathBuf,
+    /// bitcoin, testnet4, signet or regtest.
+    #[arg(long, env = "PILOTLIGHT_NETWORK", default_value = "signet")]
+    pub network: Network,
+    /// Base URL of an Esplora server; https, or on this machine.
+    #[arg(
+        long,
+        env = "PILOTLIGHT_ESPLORA",
+        default_value = "https://mempool.space/signet/api"
+    )]
+    pub esplora: String,
+    /// The liquidity provider, as NODE_ID@HOST:PORT.
+    #[arg(long, env = "PILOTLIGHT_LSP")]
+    pub lsp: Option<PeerAddress>,
+    /// Print JSON.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a wallet and print its recovery words, or bring one back from its words.
+    Init {
+        /// How many words a new wallet gets: 12 or 24.
+        #[arg(long, default_value_t = 12, conflicts_with = "mnemonic")]
+        words: u32,
+        /// The words of an existing wallet; `-` reads them from stdin, where no process list shows them.
+        #[arg(long)]
+        mnemonic: Option<String>,
+        /// The optional passphrase.
+        #[arg(long, env = "PILOTLIGHT_PASSPHRASE")]
+        passphrase: Option<String>,
+    },
+    /// Print a fresh on-chain address.
+    Address,
+    /// Print what is known of the money.
+    Balance,
+    /// Send on-chain.
+    Send {
+        /// Where to.
+        address: String,
+        /// How much, in sat, or `all`.
+        amount: Amount,
+    },
+    /// Connect to a peer and remember it.
+    Connect {
+        /// NODE_ID@HOST:PORT.
+        peer: PeerAddress,
+    },
+    /// Open a channel.
+    Open {
+        /// NODE_ID@HOST:PORT.
+        peer: PeerAddress,
+        /// How much, in sat.
+        amount_sat: u64,
+    },
+    /// Close a channel.
+    Close {
+        /// The channel id, hex.
+        channel_id: String,
+        /// Without the peer: slower and dearer.
+        #[arg(long)]
+        force: bool,
+    },
+    /// List the channels.
+    Channels,
+    /// Make a BOLT11 invoice.
+    Invoice {
+        /// How much, in msat; none lets the payer choose.
+        amount_msat: Option<u64>,
+        /// What for.
+        #[arg(long, default_value = "")]
+        description: String,
+        /// Stay up until it is paid, this long at most.
+        #[arg(long, value_name = "SECS")]
+        wait: Option<u64>,
+    },
+    /// Pay a BOLT11 invoice, and wait for the end of it.
+    Pay {
+        /// The invoice.
+        bolt11: String,
+        /// How much, in msat, if the invoice does not say.
+        #[arg(long)]
+        amount_msat: Option<u64>,
+        /// How long to wait.
+        #[arg(long, value_name = "SECS", default_value_t = 60)]
+        wait: u64,
+    },
+    /// List what came and went, newest first.
+    Payments,
+    /// Do one wake, as the system would grant it, and print its record.
+    Wake {
+        /// refresh or processing.
+        #[arg(long, value_enum, default_value = "refresh")]
+        kind: Kind,
+        /// How long the grant is. 30 for refresh and 240 for processing are like iOS.
+        #[arg(long, value_name = "SECS")]
+        budget_secs: Option<u64>,
+    },
+    /// Print the records of the last wakes, newest first.
+    History,
+    /// Print our node id.
+    NodeId,
+    /// Stay up, print what happens, until SIGINT, SIGTERM or the end of stdin.
+    Run,
+}
+
+/// `all`, or so many sat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Amount(pub Option<u64>);
+
+impl std::str::FromStr for Amount {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "all" {
+            return Ok(Self(None));
+        }
+        text.parse()
+            .map(|sat| Self(Some(sat)))
+            .map_err(|_| "a number of sat, or `all`".to_owned())
+    }
+}
+
+/// What kind of grant.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Kind {
+    /// Some 30 seconds.
+    Refresh,
+    /// Some minutes.
+    Processing,
+}
+
+impl From<Kind> for GrantKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Refresh => Self::Refresh,
+            Kind::Processing => Self::Processing,
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Pilotlight's node without a screen: the same node as the app's, for development, tests and measurements.
+//!
+//! `args` says what can be asked, `commands` does it, `output` prints it. Every command opens the wallet, does one thing and
+//! closes it again; `run` stays up. Answers go to stdout (JSON with `--json`), errors in plain words to stderr.
+
+mod args;
+mod commands;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use args::Args;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let args = Args::parse();
+    // Quiet unless asked: RUST_LOG=info, or ldk=trace,pilotlight_node=debug.
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("off"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    let json = args.json;
+    match commands::perform(args).await {
+        Ok(answer) => {
+            answer.print(json);
+            answer.exit
+        }
+        Err(error) => output::complain(&error),
+    }
+}

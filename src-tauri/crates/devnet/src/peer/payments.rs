@@ -1,0 +1,93 @@
+//! A peer's payments over Lightning: invoices, paying, waiting for the outcome.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use bitcoin::hex::{DisplayHex, FromHex};
+use ldk_node::lightning::ln::channelmanager::PaymentId;
+use ldk_node::lightning_invoice::{Bolt11Invoice, Bolt11InvoiceDescription, Description};
+
+use super::{Payment, PaymentState, Peer};
+use crate::Error;
+
+/// Seconds an invoice is good for.
+const INVOICE_EXPIRY: u32 = 3_600;
+
+impl Peer {
+    /// A BOLT11 invoice; without an amount the payer chooses it.
+    ///
+    /// # Errors
+    /// [`Error::Peer`]
+    pub async fn invoice(&self, amount_msat: Option<u64>, description: &str) -> Result<String, Error> {
+        let description = Description::new(description.to_owned())
+            .map_err(|e| self.failed(format!("the description will not do: {e}")))?;
+        let description = Bolt11InvoiceDescription::Direct(description);
+        self.blocking("making an invoice", move |node| {
+            let payments = node.bolt11_payment();
+            match amount_msat {
+                Some(msat) => payments.receive(msat, &description, INVOICE_EXPIRY),
+                None => payments.receive_variable_amount(&description, INVOICE_EXPIRY),
+            }
+        })
+        .await
+        .map(|invoice| invoice.to_string())
+    }
+
+    /// Begins to pay a BOLT11 invoice. `amount_msat` is for invoices without one. Returns the payment hash, hex.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a bad invoice, [`Error::Peer`] when it cannot even be tried (no route, no money).
+    pub async fn pay(&self, bolt11: &str, amount_msat: Option<u64>) -> Result<String, Error> {
+        let invoice = Bolt11Invoice::from_str(bolt11)
+            .map_err(|e| Error::Input(format!("not a BOLT11 invoice: {e}")))?;
+        let hash = AsRef::<[u8]>::as_ref(invoice.payment_hash()).to_lower_hex_string();
+        self.blocking("paying", move |node| {
+            let payments = node.bolt11_payment();
+            match amount_msat {
+                Some(msat) => payments.send_using_amount(&invoice, msat, None),
+                None => payments.send(&invoice, None),
+            }
+        })
+        .await?;
+        Ok(hash)
+    }
+
+    /// How a payment stands; `None` if it was never heard of. `hash` is hex.
+    pub fn payment(&self, hash: &str) -> Option<Payment> {
+        let id = PaymentId(<[u8; 32]>::from_hex(hash).ok()?);
+        let details = self.inner.node.payment(&id)?;
+        Some(Payment::new(
+            hash,
+            &details,
+            self.inner.heard(|heard| heard.failed.get(hash).cloned()),
+        ))
+    }
+
+    /// All payments over Lightning.
+    pub fn payments(&self) -> Vec<Payment> {
+        let all = self.inner.node.list_payments();
+        all.iter()
+            .filter(|details| !matches!(details.kind, ldk_node::payment::PaymentKind::Onchain { .. }))
+            .map(|details| {
+                let hash = details.id.0.to_lower_hex_string();
+                Payment::new(
+                    &hash,
+                    details,
+                    self.inner.heard(|heard| heard.failed.get(&hash).cloned()),
+                )
+            })
+            .collect()
+    }
+
+    /// Waits until a payment, in or out, is decided either way.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] when it is still pending, or unknown, after `timeout`.
+    pub async fn wait_payment(&self, hash: &str, timeout: Duration) -> Result<Payment, Error> {
+        self.wait(&format!("{}: payment {hash}", self.name()), timeout, || {
+            self.payment(hash)
+                .filter(|payment| payment.state != PaymentState::Pending)
+        })
+        .await
+    }
+}

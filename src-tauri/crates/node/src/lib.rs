@@ -1,0 +1,26 @@
+//! Pilotlight's node: a self-custodial Lightning wallet that stays safe while it is closed.
+//!
+//! Start at [`Lifecycle`], the one owner of the node. Nothing here knows of Tauri, iOS or a screen.
+
+mod chain;
+mod clock;
+pub mod config;
+mod error;
+mod lifecycle;
+mod lightning;
+mod log;
+mod meter;
+mod models;
+mod node;
+mod onchain;
+mod rows;
+mod seed;
+mod wake;
+
+pub use config::{Config, PeerAddress};
+pub use error::{Error, ErrorClass, ErrorCode, ErrorReport, Result};
+pub use lifecycle::Lifecycle;
+pub use models::*;
+pub use node::{Checkpoint, Node};
+pub use seed::{Found, Seed, SeedFile, SeedStore, WordCount};
+pub use wake::{Grant, GrantKind, StageEnd, StageName, StageRecord, WakeOutcome, WakeReason, WakeRecord};

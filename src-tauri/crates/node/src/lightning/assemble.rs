@@ -1,0 +1,342 @@
+//! Reads LDK's state from the store in the one order that is safe, and writes it down again.
+//!
+//! The order is that of `ChannelManagerReadArgs`: monitors first, then the manager with references to them, then every
+//! monitor to the chain monitor, and only then anything else.
+
+use std::sync::{Arc, Mutex};
+
+use bitcoin::{BlockHash, Network};
+use lightning::chain::chainmonitor::Persist;
+use lightning::chain::channelmonitor::ChannelMonitor;
+use lightning::chain::{BestBlock, ChannelMonitorUpdateStatus};
+use lightning::events::bump_transaction::Wallet as BumpWallet;
+use lightning::ln::channelmanager::{
+    ChainParameters, ChannelManager as LdkChannelManager, ChannelManagerReadArgs,
+};
+use lightning::ln::msgs::DecodeError;
+use lightning::ln::peer_handler::{IgnoringMessageHandler, MessageHandler};
+use lightning::routing::scoring::{ProbabilisticScoringDecayParameters, ProbabilisticScoringFeeParameters};
+use lightning::sign::{EntropySource, InMemorySigner, NodeSigner};
+use lightning::util::config::UserConfig;
+use lightning::util::persist::{
+    CHANNEL_MANAGER_PERSISTENCE_KEY, CHANNEL_MANAGER_PERSISTENCE_PRIMARY_NAMESPACE,
+    CHANNEL_MANAGER_PERSISTENCE_SECONDARY_NAMESPACE, KVStoreSync, OUTPUT_SWEEPER_PERSISTENCE_KEY,
+    OUTPUT_SWEEPER_PERSISTENCE_PRIMARY_NAMESPACE, OUTPUT_SWEEPER_PERSISTENCE_SECONDARY_NAMESPACE,
+};
+use lightning::util::ser::ReadableArgs;
+use pilotlight_store::Store;
+
+use super::commit::Commit;
+use super::keys::Keys;
+use super::types::{
+    ChainMonitor, ChannelManager, FeeBumper, Graph, MessageRouter, OnionMessenger, PeerManager, Router,
+    Scorer, Sweeper,
+};
+use crate::chain::{Broadcaster, EsploraSource, Fees};
+use crate::clock;
+use crate::config::OUR_TO_SELF_DELAY;
+use crate::error::{Error, ErrorCode, Result};
+use crate::log::Logger;
+use crate::onchain::OnchainWallet;
+use crate::rows;
+
+/// Confirmations we ask of a channel that a peer opens to us, in blocks.
+const MINIMUM_DEPTH: u32 = 3;
+
+/// What LDK is put together from.
+pub struct Parts {
+    /// Where everything is kept.
+    pub store: Arc<Store>,
+    /// Our keys.
+    pub keys: Arc<Keys>,
+    /// What the chain says.
+    pub chain: Arc<EsploraSource>,
+    /// Where transactions go.
+    pub broadcaster: Arc<Broadcaster>,
+    /// Fee rates.
+    pub fees: Arc<Fees>,
+    /// The on-chain wallet.
+    pub wallet: Arc<OnchainWallet>,
+    /// Which network.
+    pub network: Network,
+}
+
+/// LDK, put together.
+pub struct Lightning {
+    /// Watches the chain for every channel.
+    pub chain_monitor: Arc<ChainMonitor>,
+    /// The channels.
+    pub channels: Arc<ChannelManager>,
+    /// The connections.
+    pub peers: Arc<PeerManager>,
+    /// Onion messages.
+    pub onion: Arc<OnionMessenger>,
+    /// Outputs on their way home.
+    pub sweeper: Arc<Sweeper>,
+    /// Fees of closings.
+    pub fee_bumper: Arc<FeeBumper>,
+    /// How all of it reaches the store.
+    pub commit: Arc<Commit>,
+}
+
+impl Lightning {
+    /// Reads the state, or begins it on the first start. Nothing is connected and nothing is sent.
+    ///
+    /// # Errors
+    /// [`ErrorCode::StorageCorrupt`] if the state is damaged or its parts contradict each other.
+    pub fn open(parts: &Parts) -> Result<Self> {
+        let Parts {
+            store,
+            keys,
+            chain,
+            broadcaster,
+            fees,
+            wallet,
+            network,
+        } = parts;
+        let logger = Arc::new(Logger);
+        let commit = Arc::new(Commit::new(Arc::clone(store), keys, broadcaster, fees));
+        let monitors = commit.monitors()?;
+        let chain_monitor = Arc::new(ChainMonitor::new(
+            Some(Arc::clone(chain)),
+            Arc::clone(broadcaster),
+            Arc::clone(&logger),
+            Arc::clone(fees),
+            Arc::clone(&commit),
+            Arc::clone(keys),
+            keys.get_peer_storage_key(),
+        ));
+
+        let graph = Arc::new(Graph::new(*network, Arc::clone(&logger)));
+        let scorer = Arc::new(Mutex::new(Scorer::new(
+            ProbabilisticScoringDecayParameters::default(),
+            Arc::clone(&graph),
+            Arc::clone(&logger),
+        )));
+        let router = Arc::new(Router::new(
+            Arc::clone(&graph),
+            Arc::clone(&logger),
+            Arc::clone(keys),
+            scorer,
+            ProbabilisticScoringFeeParameters::default(),
+        ));
+        let message_router = Arc::new(MessageRouter::new(graph, Arc::clone(keys)));
+
+        let references = monitors.iter().collect();
+        let channels = open_channels(parts, &chain_monitor, &router, &message_router, references)?;
+        let channels = Arc::new(channels);
+
+        for monitor in monitors {
+            let id = monitor.channel_id();
+            match chain_monitor.load_existing_monitor(id, monitor) {
+                Ok(ChannelMonitorUpdateStatus::Completed) => {}
+                Ok(_) => return Err(Error::new(ErrorCode::StorageFailed, format!("monitor of {id}"))),
+                Err(()) => {
+                    return Err(Error::new(
+                        ErrorCode::StorageCorrupt,
+                        format!("two monitors for {id}"),
+                    ));
+                }
+            }
+        }
+
+        let onion = Arc::new(OnionMessenger::new(
+            Arc::clone(keys),
+            Arc::clone(keys),
+            Arc::clone(&logger),
+            Arc::clone(&channels),
+            message_router,
+            Arc::clone(&channels),
+            Arc::clone(&channels),
+            IgnoringMessageHandler {},
+            IgnoringMessageHandler {},
+        ));
+        let handlers = MessageHandler {
+            chan_handler: Arc::clone(&channels),
+            route_handler: Arc::new(IgnoringMessageHandler {}),
+            onion_message_handler: Arc::clone(&onion),
+            custom_message_handler: Arc::new(IgnoringMessageHandler {}),
+            send_only_message_handler: Arc::clone(&chain_monitor),
+        };
+        let peers = Arc::new(PeerManager::new(
+            handlers,
+            u32::try_from(clock::since_epoch().as_secs()).unwrap_or(u32::MAX),
+            &keys.get_secure_random_bytes(),
+            Arc::clone(&logger),
+            Arc::clone(keys),
+        ));
+
+        let sweeper = Arc::new(open_sweeper(parts, &channels, &commit, &logger)?);
+        let fee_bumper = Arc::new(FeeBumper::new(
+            Arc::clone(broadcaster),
+            Arc::new(BumpWallet::new(Arc::clone(wallet), Arc::clone(&logger))),
+            Arc::clone(keys),
+            logger,
+        ));
+        commit.attach(&channels, &chain_monitor);
+        Ok(Self {
+            chain_monitor,
+            channels,
+            peers,
+            onion,
+            sweeper,
+            fee_bumper,
+            commit,
+        })
+    }
+
+    /// The persist barrier: when it returns, all that LDK knows is on disk. Chain syncs alone do not write every monitor.
+    ///
+    /// # Errors
+    /// [`ErrorCode::StorageFailed`].
+    pub async fn persist(&self) -> Result<()> {
+        for id in self.chain_monitor.list_monitors() {
+            let Ok(monitor) = self.chain_monitor.get_monitor(id) else {
+                continue;
+            };
+            // Only queued here, so it cannot fail; the commit below writes it.
+            let _ = self
+                .commit
+                .update_persisted_channel(monitor.persistence_key(), None, &monitor);
+        }
+        self.commit.commit().await.map_err(|e| rows::storage(&e))
+    }
+}
+
+/// What we ask of every channel.
+pub fn user_config() -> UserConfig {
+    let mut config = UserConfig {
+        manually_accept_inbound_channels: true,
+        // A BOLT12 invoice may arrive in a wake, where nothing can be routed.
+        manually_handle_bolt12_invoices: true,
+        ..UserConfig::default()
+    };
+    let handshake = &mut config.channel_handshake_config;
+    handshake.our_to_self_delay = OUR_TO_SELF_DELAY;
+    handshake.minimum_depth = MINIMUM_DEPTH;
+    handshake.negotiate_anchors_zero_fee_htlc_tx = true;
+    handshake.announce_for_forwarding = false;
+    // A wallet has few channels and wants to use the whole of each.
+    handshake.max_inbound_htlc_value_in_flight_percent_of_channel = 100;
+    config.channel_handshake_limits.force_announced_channel_preference = true;
+    config
+}
+
+fn open_channels(
+    parts: &Parts,
+    chain_monitor: &Arc<ChainMonitor>,
+    router: &Arc<Router>,
+    message_router: &Arc<MessageRouter>,
+    monitors: Vec<&ChannelMonitor<InMemorySigner>>,
+) -> Result<ChannelManager> {
+    let Parts {
+        store,
+        keys,
+        broadcaster,
+        fees,
+        network,
+        ..
+    } = parts;
+    let logger = Arc::new(Logger);
+    let kept = read_if_present(
+        store,
+        CHANNEL_MANAGER_PERSISTENCE_PRIMARY_NAMESPACE,
+        CHANNEL_MANAGER_PERSISTENCE_SECONDARY_NAMESPACE,
+        CHANNEL_MANAGER_PERSISTENCE_KEY,
+    )?;
+    if let Some(bytes) = kept {
+        let read_args = ChannelManagerReadArgs::new(
+            Arc::clone(keys),
+            Arc::clone(keys),
+            Arc::clone(keys),
+            Arc::clone(fees),
+            Arc::clone(chain_monitor),
+            Arc::clone(broadcaster),
+            Arc::clone(router),
+            Arc::clone(message_router),
+            Arc::clone(&logger),
+            user_config(),
+            monitors,
+        );
+        let (_, channels) = <(BlockHash, ChannelManager)>::read(&mut bytes.as_slice(), read_args)
+            .map_err(|e| undecodable("channel manager", &e))?;
+        Ok(channels)
+    } else if monitors.is_empty() {
+        Ok(LdkChannelManager::new(
+            Arc::clone(fees),
+            Arc::clone(chain_monitor),
+            Arc::clone(broadcaster),
+            Arc::clone(router),
+            Arc::clone(message_router),
+            Arc::clone(&logger),
+            Arc::clone(keys),
+            Arc::clone(keys),
+            Arc::clone(keys),
+            user_config(),
+            ChainParameters {
+                network: *network,
+                best_block: BestBlock::from_network(*network),
+            },
+            u32::try_from(clock::since_epoch().as_secs()).unwrap_or(u32::MAX),
+        ))
+    } else {
+        Err(Error::new(
+            ErrorCode::StorageCorrupt,
+            "there are monitors, but no channel manager",
+        ))
+    }
+}
+
+fn open_sweeper(
+    parts: &Parts,
+    channels: &ChannelManager,
+    commit: &Arc<Commit>,
+    logger: &Arc<Logger>,
+) -> Result<Sweeper> {
+    let kept = read_if_present(
+        &parts.store,
+        OUTPUT_SWEEPER_PERSISTENCE_PRIMARY_NAMESPACE,
+        OUTPUT_SWEEPER_PERSISTENCE_SECONDARY_NAMESPACE,
+        OUTPUT_SWEEPER_PERSISTENCE_KEY,
+    )?;
+    let (broadcaster, fees) = (Arc::clone(&parts.broadcaster), Arc::clone(&parts.fees));
+    let (chain, keys, commit) = (Some(Arc::clone(&parts.chain)), &parts.keys, Arc::clone(commit));
+    match kept {
+        Some(bytes) => {
+            let args = (
+                broadcaster,
+                fees,
+                chain,
+                Arc::clone(keys),
+                Arc::clone(keys),
+                commit,
+                Arc::clone(logger),
+            );
+            let (_, sweeper) = <(BestBlock, Sweeper)>::read(&mut bytes.as_slice(), args)
+                .map_err(|e| undecodable("sweeper", &e))?;
+            Ok(sweeper)
+        }
+        None => Ok(Sweeper::new(
+            channels.current_best_block(),
+            broadcaster,
+            fees,
+            chain,
+            Arc::clone(keys),
+            Arc::clone(keys),
+            commit,
+            Arc::clone(logger),
+        )),
+    }
+}
+
+fn read_if_present(store: &Store, primary: &str, secondary: &str, key: &str) -> Result<Option<Vec<u8>>> {
+    match KVStoreSync::read(store, primary, secondary, key) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if e.kind() == lightning::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(rows::storage(&e)),
+    }
+}
+
+fn undecodable(what: &str, error: &DecodeError) -> Error {
+    Error::new(ErrorCode::StorageCorrupt, format!("{what}: {error:?}"))
+}

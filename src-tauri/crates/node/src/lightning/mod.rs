@@ -1,0 +1,19 @@
+//! LDK put together: keys, monitors, channels, peers, sweeper.
+//!
+//! `assemble` reads it all from the store in the one order that is safe, `commit` writes it back as one, `keys` binds LDK's keys to the on-chain wallet,
+//! `events` acts on what LDK tells, `payments` and `peers` keep our own rows. What the person can ask for is in `node`.
+
+mod assemble;
+mod commit;
+mod events;
+mod keys;
+mod payments;
+mod peers;
+mod types;
+
+pub use assemble::{Lightning, Parts};
+pub use events::EventHandler;
+pub use keys::Keys;
+pub use payments::Payments;
+pub use peers::Peers;
+pub use types::*;

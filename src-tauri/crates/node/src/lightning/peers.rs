@@ -1,0 +1,96 @@
+//! Connections to peers, and where to find them again.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bitcoin::secp256k1::PublicKey;
+use pilotlight_store::Store;
+
+use super::types::PeerManager;
+use crate::config::{CONNECT_TIMEOUT, PeerAddress};
+use crate::error::{Error, ErrorCode, Result};
+use crate::rows::{self, Kind};
+
+/// The peers of this wallet.
+pub struct Peers {
+    store: Arc<Store>,
+    ldk: Arc<PeerManager>,
+    /// One attempt at a time for each peer: of two connections at once each side may close the other one.
+    turns: Mutex<HashMap<PublicKey, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl Peers {
+    /// The peers in this store.
+    pub fn new(store: Arc<Store>, ldk: Arc<PeerManager>) -> Self {
+        Self {
+            store,
+            ldk,
+            turns: Mutex::default(),
+        }
+    }
+
+    /// Connects (which may be so already), and waits for the Lightning handshake.
+    ///
+    /// # Errors
+    /// [`ErrorCode::PeerUnreachable`], also for the wrong node at the right address.
+    pub async fn connect(&self, peer: &PeerAddress) -> Result<()> {
+        let turn = {
+            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(turns.entry(peer.node_id).or_default())
+        };
+        let _turn = turn.lock().await;
+        if self.connected(&peer.node_id) {
+            return Ok(());
+        }
+        let unreachable = |why: &dyn std::fmt::Display| {
+            Error::new(
+                ErrorCode::PeerUnreachable,
+                format!("peer {}: {why}", peer.node_id),
+            )
+        };
+        let attempt = async {
+            let addresses = tokio::net::lookup_host(peer.address.to_string()).await;
+            let address = addresses
+                .map_err(|e| unreachable(&e))?
+                .next()
+                .ok_or_else(|| unreachable(&"its name has no address"))?;
+            let mut closed = Box::pin(
+                lightning_net_tokio::connect_outbound(Arc::clone(&self.ldk), peer.node_id, address)
+                    .await
+                    .ok_or_else(|| unreachable(&"no connection"))?,
+            );
+            // LDK tells of a closed connection, but not of a finished handshake, so that has to be asked for.
+            while !self.connected(&peer.node_id) {
+                tokio::select! {
+                    () = &mut closed => return Err(unreachable(&"it closed the connection")),
+                    () = tokio::time::sleep(std::time::Duration::from_millis(10)) => {}
+                }
+            }
+            Ok(())
+        };
+        tokio::time::timeout(CONNECT_TIMEOUT, attempt)
+            .await
+            .map_err(|_| unreachable(&"no answer in time"))?
+    }
+
+    /// Whether the handshake with a peer is done.
+    pub fn connected(&self, node_id: &PublicKey) -> bool {
+        self.ldk.peer_by_node_id(node_id).is_some()
+    }
+
+    /// Remembers where a peer is. Durable when it returns.
+    ///
+    /// # Errors
+    /// [`ErrorCode::StorageFailed`].
+    pub fn remember(&self, peer: &PeerAddress) -> Result<()> {
+        rows::write(&self.store, Kind::Peer, &peer.node_id.to_string(), peer)
+    }
+
+    /// Where a peer was last.
+    ///
+    /// # Errors
+    /// [`ErrorCode::StorageCorrupt`] or [`ErrorCode::StorageFailed`].
+    pub fn address(&self, node_id: &PublicKey) -> Result<Option<PeerAddress>> {
+        rows::read(&self.store, Kind::Peer, &node_id.to_string())
+    }
+}

@@ -1,0 +1,265 @@
+//! The running node: everything open, and what a person can ask of it.
+//!
+//! `run` starts, syncs and stops it; `money` receives and pays; `channels` opens and closes. Who may start or stop it is
+//! decided in `lifecycle`.
+
+mod channels;
+mod money;
+mod run;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bitcoin::Network;
+use lightning::chain::channelmonitor::{Balance, BalanceSource};
+use lightning::sign::SpendableOutputDescriptor;
+use lightning::util::sweep::OutputSpendStatus;
+use lightning_background_processor::{NO_LIQUIDITY_MANAGER, process_events_async};
+use pilotlight_store::{OpenError, Store};
+use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast;
+
+use crate::chain::{Broadcaster, EsploraSource, Fees};
+use crate::config::{Config, PeerAddress};
+use crate::error::{Error, ErrorCode, Result};
+use crate::lightning::{EventHandler, Keys, Lightning, Parts, Payments, Peers};
+use crate::models::{Balances, NodeEvent};
+use crate::onchain::OnchainWallet;
+use crate::rows::{self, Kind};
+use crate::seed::Seed;
+use run::Tasks;
+
+const TIP: &str = "tip";
+const FEES: &str = "fees";
+
+/// The chain as it was when all that we knew of it was last on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// Height of the best block, in blocks.
+    pub height: u32,
+    /// Its hash.
+    pub hash: bitcoin::BlockHash,
+    /// When it was seen, Unix time in ms.
+    pub at_ms: u64,
+}
+
+/// A wallet's node, open and running.
+pub struct Node {
+    network: Network,
+    lsp: Option<PeerAddress>,
+    store: Arc<Store>,
+    chain: Arc<EsploraSource>,
+    fees: Arc<Fees>,
+    broadcaster: Arc<Broadcaster>,
+    wallet: Arc<OnchainWallet>,
+    lightning: Arc<Lightning>,
+    peers: Peers,
+    payments: Arc<Payments>,
+    handler: Arc<EventHandler>,
+    events: broadcast::Sender<NodeEvent>,
+    id: String,
+    /// Whether the chain was seen whole since this process opened the node.
+    synced: AtomicBool,
+    syncing: AtomicBool,
+    /// The last sync, on disk or not yet.
+    checkpoint: Mutex<Option<Checkpoint>>,
+    /// One sync at a time.
+    sync_turn: tokio::sync::Mutex<()>,
+    /// One sender at a time, so that whoever waits for its turn knows what was sent before.
+    send_turn: tokio::sync::Mutex<()>,
+    tasks: Mutex<Option<Tasks>>,
+}
+
+impl Node {
+    /// Opens the store and everything in it. Nothing runs and nothing is connected until [`Self::start`]; a node that is
+    /// dropped before that closes its store and leaves no trace.
+    ///
+    /// Reads from disk and blocks while it does.
+    ///
+    /// # Errors
+    /// [`ErrorCode::InUse`], [`ErrorCode::StorageCorrupt`], [`ErrorCode::StorageFailed`], [`ErrorCode::Misconfigured`].
+    pub(crate) fn open(
+        config: &Config,
+        seed: &Seed,
+        events: broadcast::Sender<NodeEvent>,
+    ) -> Result<Arc<Self>> {
+        config.validate()?;
+        let keys = seed.keys(config.network)?;
+        let store = Arc::new(Store::open(config.data_dir.join("store")).map_err(|e| open_error(&e))?);
+        let chain = Arc::new(EsploraSource::new(&config.esplora_url)?);
+        let fees = Arc::new(Fees::default());
+        if let Some(known) = rows::read(&store, Kind::Chain, FEES)? {
+            fees.update(known);
+        }
+        let broadcaster = Arc::new(Broadcaster::default());
+        let wallet = Arc::new(OnchainWallet::open(
+            Arc::clone(&store),
+            keys.onchain,
+            config.network,
+        )?);
+        let keys = Arc::new(Keys::new(&keys.lightning, Arc::clone(&wallet)));
+        let lightning = Arc::new(Lightning::open(&Parts {
+            store: Arc::clone(&store),
+            keys: Arc::clone(&keys),
+            chain: Arc::clone(&chain),
+            broadcaster: Arc::clone(&broadcaster),
+            fees: Arc::clone(&fees),
+            wallet: Arc::clone(&wallet),
+            network: config.network,
+        })?);
+        let payments = Arc::new(Payments::new(Arc::clone(&store), events.clone()));
+        let handler = Arc::new(EventHandler::new(
+            Arc::clone(&lightning),
+            keys,
+            Arc::clone(&wallet),
+            Arc::clone(&fees),
+            Arc::clone(&payments),
+            Arc::clone(&store),
+            config.lsp.as_ref().map(|lsp| lsp.node_id),
+            events.clone(),
+        ));
+        let checkpoint = rows::read(&store, Kind::Chain, TIP)?;
+        Ok(Arc::new(Self {
+            network: config.network,
+            lsp: config.lsp.clone(),
+            peers: Peers::new(Arc::clone(&store), Arc::clone(&lightning.peers)),
+            id: lightning.channels.get_our_node_id().to_string(),
+            store,
+            chain,
+            fees,
+            broadcaster,
+            wallet,
+            lightning,
+            payments,
+            handler,
+            events,
+            synced: AtomicBool::new(false),
+            syncing: AtomicBool::new(false),
+            checkpoint: Mutex::new(checkpoint),
+            sync_turn: tokio::sync::Mutex::default(),
+            send_turn: tokio::sync::Mutex::default(),
+            tasks: Mutex::new(None),
+        }))
+    }
+
+    /// Starts to process LDK's events and to send transactions. Must be called within a tokio runtime, once.
+    pub(crate) fn start(self: &Arc<Self>) {
+        *lock(&self.tasks) = Some(Tasks::start(self));
+    }
+
+    /// Our node id, hex.
+    pub fn node_id(&self) -> &str {
+        &self.id
+    }
+
+    /// The chain as last seen, this process or an earlier one.
+    pub fn checkpoint(&self) -> Option<Checkpoint> {
+        *lock(&self.checkpoint)
+    }
+
+    /// Whether a sync is under way.
+    pub fn syncing(&self) -> bool {
+        self.syncing.load(Ordering::SeqCst)
+    }
+
+    /// What is known of the money.
+    pub fn balances(&self) -> Balances {
+        let onchain = self.wallet.balance();
+        let channels = self.lightning.channels.list_channels();
+        let usable = channels.iter().filter(|channel| channel.is_channel_ready);
+        let (outbound_msat, inbound_msat) = usable.fold((0u64, 0u64), |(out, inb), channel| {
+            (
+                out + channel.next_outbound_htlc_limit_msat,
+                inb + channel.inbound_capacity_msat,
+            )
+        });
+        let open: Vec<_> = channels.iter().collect();
+        let in_all = self.lightning.chain_monitor.get_claimable_balances(&[]);
+        let in_closed = self.lightning.chain_monitor.get_claimable_balances(&open);
+        let closing_sat = coming_back(&in_closed) + self.in_sweeps();
+        // What the open channels would leave us, plus what the closed ones will.
+        let claimable_sat = coming_back(&in_all) + self.in_sweeps();
+        Balances {
+            total_sat: onchain.confirmed_sat + onchain.pending_sat + claimable_sat,
+            lightning_sat: outbound_msat / 1000,
+            receivable_sat: inbound_msat / 1000,
+            onchain_confirmed_sat: onchain.confirmed_sat,
+            onchain_pending_sat: onchain.pending_sat,
+            closing_sat,
+            synced_at_ms: self.checkpoint().map(|checkpoint| checkpoint.at_ms),
+        }
+    }
+
+    /// Outputs that wait to be swept and are not on their way to the on-chain wallet yet, in sat.
+    fn in_sweeps(&self) -> u64 {
+        let tracked = self.lightning.sweeper.tracked_spendable_outputs();
+        let waiting = tracked.iter().filter(|output| match &output.status {
+            OutputSpendStatus::PendingInitialBroadcast { .. } => true,
+            OutputSpendStatus::PendingFirstConfirmation {
+                latest_spending_tx: tx,
+                ..
+            }
+            | OutputSpendStatus::PendingThresholdConfirmations {
+                latest_spending_tx: tx,
+                ..
+            } => !self.wallet.knows(&tx.compute_txid()),
+        });
+        waiting.map(|output| value_sat(&output.descriptor)).sum()
+    }
+
+    /// # Errors
+    /// [`ErrorCode::NotSynced`] until the chain was seen whole in this run of the process: until then a payment could be
+    /// made from a channel that is closed already.
+    fn must_be_synced(&self) -> Result<()> {
+        if self.synced.load(Ordering::SeqCst) {
+            Ok(())
+        } else {
+            Err(Error::new(
+                ErrorCode::NotSynced,
+                "no successful sync in this process yet",
+            ))
+        }
+    }
+
+    fn tell(&self, event: NodeEvent) {
+        // Nobody may be listening, which is fine.
+        let _ = self.events.send(event);
+    }
+}
+
+/// Sums what is ours for certain or after a wait. The outputs of a cooperative close pay to the on-chain wallet directly
+/// and are counted there. HTLCs that others may still claim are not counted.
+fn coming_back(balances: &[Balance]) -> u64 {
+    let counted = balances.iter().filter(|balance| {
+        !matches!(
+            balance,
+            Balance::ClaimableAwaitingConfirmations {
+                source: BalanceSource::CoopClose,
+                ..
+            }
+        )
+    });
+    counted.map(Balance::claimable_amount_satoshis).sum()
+}
+
+fn value_sat(descriptor: &SpendableOutputDescriptor) -> u64 {
+    let output = match descriptor {
+        SpendableOutputDescriptor::StaticOutput { output, .. } => output,
+        SpendableOutputDescriptor::DelayedPaymentOutput(delayed) => &delayed.output,
+        SpendableOutputDescriptor::StaticPaymentOutput(payment) => &payment.output,
+    };
+    output.value.to_sat()
+}
+
+fn open_error(error: &OpenError) -> Error {
+    let code = match error {
+        OpenError::AlreadyOpen { .. } | OpenError::InUse { .. } => ErrorCode::InUse,
+        OpenError::Damaged { .. } => ErrorCode::StorageCorrupt,
+        _ => ErrorCode::StorageFailed,
+    };
+    Error::new(code, format!("store: {error}"))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,443 @@
+//! Starting, syncing, settling and stopping the node.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bitcoin::secp256k1::PublicKey;
+use lightning::ln::channel_state::ChannelShutdownState;
+use lightning::ln::channelmanager::RecentPaymentDetails;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Checkpoint, EventHandler, FEES, Kind, NO_LIQUIDITY_MANAGER, Node, NodeEvent, Result, TIP, lock,
+    process_events_async, rows,
+};
+use crate::chain::esplora::{Follower, Sent};
+use crate::clock;
+use crate::config::{FOREGROUND_SYNC_INTERVAL, PeerAddress};
+use crate::lightning::{GossipSync, Scorer};
+use crate::models::{Direction, PaymentKind, PaymentStatus};
+
+/// Nothing happened for so long: LDK is settled. A peer answers a commitment within a round trip or two.
+const QUIET: Duration = Duration::from_millis(400);
+
+/// How often the node is looked at while it settles.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Longest wait for LDK's background work to end. It only has to write the channel manager.
+const STOP_LIMIT: Duration = Duration::from_secs(3);
+
+/// A payment of ours that LDK does not know, this old, was never sent: the process ended between our row and LDK's.
+const UNSENT_AFTER_MS: u64 = 60_000;
+
+/// What runs while the node is open.
+pub struct Tasks {
+    stop: CancellationToken,
+    processor: JoinHandle<()>,
+    sender: JoinHandle<()>,
+    committer: JoinHandle<()>,
+    foreground: Option<JoinHandle<()>>,
+}
+
+impl Tasks {
+    /// Starts LDK's background processor and the sender of transactions.
+    pub fn start(node: &Arc<Node>) -> Self {
+        let stop = CancellationToken::new();
+        let processor = tokio::spawn(process_events(node, stop.clone()));
+        let sender = tokio::spawn({
+            let (node, stop) = (Arc::clone(node), stop.clone());
+            async move {
+                // The first look takes what LDK offered while it was read from disk.
+                loop {
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        () = node.send_broadcasts() => {}
+                    }
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        () = node.broadcaster.arrived() => {}
+                    }
+                }
+            }
+        });
+        let committer = tokio::spawn({
+            let (commit, events) = (Arc::clone(&node.lightning.commit), node.events.clone());
+            async move {
+                commit
+                    .run(|| {
+                        // Nobody may be listening, which is fine.
+                        let _ = events.send(NodeEvent::OverviewChanged);
+                    })
+                    .await;
+            }
+        });
+        Self {
+            stop,
+            processor,
+            sender,
+            committer,
+            foreground: None,
+        }
+    }
+}
+
+fn process_events(node: &Node, stop: CancellationToken) -> impl Future<Output = ()> + Send + use<> {
+    let handler = Arc::clone(&node.handler);
+    let lightning = Arc::clone(&node.lightning);
+    let commit = Arc::clone(&node.lightning.commit);
+    let sleeper = move |pause| {
+        let stop = stop.clone();
+        let sleep: Pin<Box<dyn Future<Output = bool> + Send>> = Box::pin(async move {
+            tokio::select! {
+                () = stop.cancelled() => true,
+                () = tokio::time::sleep(pause) => false,
+            }
+        });
+        sleep
+    };
+    async move {
+        let done = process_events_async(
+            commit,
+            move |event| {
+                let handler: Arc<EventHandler> = Arc::clone(&handler);
+                async move { handler.handle(event).await }
+            },
+            Arc::clone(&lightning.chain_monitor),
+            Arc::clone(&lightning.channels),
+            Some(Arc::clone(&lightning.onion)),
+            GossipSync::None,
+            Arc::clone(&lightning.peers),
+            NO_LIQUIDITY_MANAGER,
+            Some(Arc::clone(&lightning.sweeper)),
+            Arc::new(crate::log::Logger),
+            None::<Arc<std::sync::Mutex<Scorer>>>,
+            sleeper,
+            true,
+            || Some(clock::since_epoch()),
+        )
+        .await;
+        if let Err(error) = done {
+            tracing::error!(%error, "LDK's background work ended: it could not write");
+        }
+    }
+}
+
+impl Node {
+    /// Brings LDK and the on-chain wallet to the chain's tip. One at a time; a second caller waits for its turn.
+    ///
+    /// May be dropped at any await; nothing is lost and the next call starts where this one left off.
+    ///
+    /// # Errors
+    /// Typed by cause; see [`crate::ErrorCode`].
+    pub async fn sync(&self) -> Result<()> {
+        let _turn = self.sync_turn.lock().await;
+        self.syncing.store(true, Ordering::SeqCst);
+        let _not_syncing = OnDrop(|| {
+            self.syncing.store(false, Ordering::SeqCst);
+            self.tell(NodeEvent::OverviewChanged);
+        });
+        self.tell(NodeEvent::OverviewChanged);
+
+        // Monitors first: what they have to say is worth most.
+        let followers: [Follower; 3] = [
+            Arc::clone(&self.lightning.chain_monitor) as Follower,
+            Arc::clone(&self.lightning.channels) as Follower,
+            Arc::clone(&self.lightning.sweeper) as Follower,
+        ];
+        let (fees, tip) = tokio::join!(self.chain.fees(), self.chain.sync(&followers));
+        let tip = tip?;
+        match fees {
+            Ok(estimates) => {
+                self.fees.update(estimates);
+                rows::write(&self.store, Kind::Chain, FEES, &self.fees.estimates())?;
+            }
+            // The last known rates are good enough to go on with.
+            Err(error) => tracing::warn!(detail = error.detail(), "no fee estimates"),
+        }
+        self.send_broadcasts().await;
+        for transaction in self.wallet.unconfirmed() {
+            self.send(&transaction).await;
+        }
+        if self.wallet.scanned() {
+            let answer = self.chain.scan(self.wallet.scan_request()).await?;
+            self.wallet.apply_scan(answer)?;
+        } else {
+            let answer = self.chain.full_scan(self.wallet.full_scan_request()).await?;
+            self.wallet.apply_full_scan(answer)?;
+        }
+        *lock(&self.checkpoint) = Some(Checkpoint {
+            height: tip.height,
+            hash: tip.hash,
+            at_ms: clock::now_ms(),
+        });
+        self.synced.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Connects to the peers of our channels and to the liquidity provider; gives how many are not connected after it.
+    pub async fn connect_peers(&self) -> usize {
+        let wanted = self.wanted_peers();
+        let attempts = wanted.iter().map(|peer| async move {
+            let connected = self.peers.connect(peer).await;
+            if let Err(error) = &connected {
+                tracing::info!(detail = error.detail(), "peer not connected");
+            }
+            connected.is_err()
+        });
+        futures::future::join_all(attempts)
+            .await
+            .into_iter()
+            .filter(|missing| *missing)
+            .count()
+    }
+
+    /// Whether all of them are connected now.
+    pub fn peers_connected(&self) -> bool {
+        self.wanted_peers()
+            .iter()
+            .all(|peer| self.peers.connected(&peer.node_id))
+    }
+
+    /// The peers of our channels and the liquidity provider, as far as we know where they are.
+    pub fn wanted_peers(&self) -> Vec<PeerAddress> {
+        let mut ids: Vec<PublicKey> = self
+            .lightning
+            .channels
+            .list_channels()
+            .iter()
+            .map(|c| c.counterparty.node_id)
+            .collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let mut wanted: Vec<PeerAddress> = self.lsp.iter().cloned().collect();
+        for id in ids {
+            if self.lsp.as_ref().is_some_and(|lsp| lsp.node_id == id) {
+                continue;
+            }
+            match self.peers.address(&id) {
+                Ok(Some(peer)) => wanted.push(peer),
+                Ok(None) => tracing::warn!(%id, "a channel's peer, but no address"),
+                Err(error) => tracing::warn!(detail = error.detail(), "a peer's address"),
+            }
+        }
+        wanted
+    }
+
+    /// Waits until every channel with a connected peer can be used, as far as the chain allows it. The caller bounds it in
+    /// time.
+    pub async fn reestablished(&self) {
+        loop {
+            let channels = self.lightning.channels.list_channels();
+            let waiting = channels.iter().any(|channel| {
+                let deep_enough = channel.confirmations >= channel.confirmations_required;
+                let coming = channel.is_channel_ready || (channel.confirmations.is_some() && deep_enough);
+                coming
+                    && !channel.is_usable
+                    && channel.channel_shutdown_state == Some(ChannelShutdownState::NotShuttingDown)
+                    && self.peers.connected(&channel.counterparty.node_id)
+            });
+            if !waiting {
+                return;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Waits until nothing moves any more: no event for a while, no HTLC pending. The caller bounds it in time.
+    pub async fn settled(&self) {
+        let mut handled = self.handler.handled();
+        let mut quiet_since = tokio::time::Instant::now();
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let now_handled = self.handler.handled();
+            let pending = self.lightning.channels.list_channels().iter().any(|channel| {
+                self.peers.connected(&channel.counterparty.node_id)
+                    && !(channel.pending_inbound_htlcs.is_empty()
+                        && channel.pending_outbound_htlcs.is_empty())
+            });
+            if now_handled != handled || pending || !self.lightning.commit.idle() {
+                handled = now_handled;
+                quiet_since = tokio::time::Instant::now();
+            } else if quiet_since.elapsed() >= QUIET {
+                return;
+            }
+        }
+    }
+
+    /// Sweeps what can be swept, and sends everything that waits to be sent.
+    pub async fn sweep(&self) {
+        if self
+            .lightning
+            .sweeper
+            .regenerate_and_broadcast_spend_if_necessary()
+            .await
+            .is_err()
+        {
+            tracing::warn!("a sweep could not be made now");
+        }
+        self.send_broadcasts().await;
+    }
+
+    /// Calls payments failed that LDK never heard of. Only after a sync and after all events were handled.
+    ///
+    /// # Errors
+    /// [`crate::ErrorCode::StorageFailed`] or [`crate::ErrorCode::StorageCorrupt`].
+    pub fn reconcile_payments(&self) -> Result<()> {
+        let known: Vec<String> = self
+            .lightning
+            .channels
+            .list_recent_payments()
+            .into_iter()
+            .map(|payment| match payment {
+                RecentPaymentDetails::AwaitingInvoice { payment_id }
+                | RecentPaymentDetails::Pending { payment_id, .. }
+                | RecentPaymentDetails::Fulfilled { payment_id, .. }
+                | RecentPaymentDetails::Abandoned { payment_id, .. } => payment_id.to_string(),
+            })
+            .collect();
+        let now = clock::now_ms();
+        for payment in self.payments.all()? {
+            let open = payment.kind == PaymentKind::Lightning
+                && payment.direction == Direction::Sent
+                && payment.status == PaymentStatus::Pending;
+            if open && payment.updated_at_ms + UNSENT_AFTER_MS < now && !known.contains(&payment.id) {
+                self.payments.failed(
+                    &payment.id,
+                    "It was not sent: the app ended first. Nothing was paid.",
+                )?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The persist barrier and, last, the row that says how far we are.
+    ///
+    /// # Errors
+    /// [`crate::ErrorCode::StorageFailed`].
+    pub async fn persist(&self) -> Result<()> {
+        self.lightning.persist().await?;
+        match self.checkpoint() {
+            Some(checkpoint) if self.synced.load(Ordering::SeqCst) => {
+                rows::write(&self.store, Kind::Chain, TIP, &checkpoint)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends everything that waits; when it returns, all of it was sent or there is no network. May be dropped at any
+    /// await: what was not sent still waits.
+    pub(super) async fn send_broadcasts(&self) {
+        let _turn = self.send_turn.lock().await;
+        for transaction in self.broadcaster.waiting() {
+            if self.send(&transaction).await {
+                self.broadcaster.sent(&transaction);
+            }
+        }
+    }
+
+    /// Sends one transaction; false if it is not known whether it arrived.
+    async fn send(&self, transaction: &bitcoin::Transaction) -> bool {
+        let txid = transaction.compute_txid();
+        match self.chain.send(transaction).await {
+            Ok(Sent::Accepted) => {
+                tracing::info!(%txid, "transaction sent");
+                true
+            }
+            Ok(Sent::Refused(why)) => {
+                // Often another transaction has taken the same coins already, as LDK expects of claims.
+                tracing::info!(%txid, why, "transaction refused");
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%txid, detail = error.detail(), "transaction not sent");
+                false
+            }
+        }
+    }
+
+    /// Keeps syncing and keeps peers connected until the node stops or [`Self::leave_foreground`].
+    pub(crate) fn enter_foreground(self: &Arc<Self>, report: impl Fn(Result<()>) + Send + Sync + 'static) {
+        let mut tasks = lock(&self.tasks);
+        let Some(tasks) = tasks.as_mut().filter(|tasks| tasks.foreground.is_none()) else {
+            return;
+        };
+        let (node, stop) = (Arc::clone(self), tasks.stop.clone());
+        tasks.foreground = Some(tokio::spawn(async move {
+            let rounds = async {
+                loop {
+                    let before = node.checkpoint().map(|checkpoint| checkpoint.hash);
+                    let synced = node.sync().await;
+                    if synced.is_ok() {
+                        // Peers only after the chain: an old channel state must not be shown to them.
+                        node.connect_peers().await;
+                        let after = node.checkpoint().map(|checkpoint| checkpoint.hash);
+                        if before != after
+                            && let Err(error) = node.persist().await
+                        {
+                            tracing::error!(%error, detail = error.detail(), "checkpoint not written");
+                        }
+                    }
+                    report(synced);
+                    node.tell(NodeEvent::OverviewChanged);
+                    tokio::time::sleep(FOREGROUND_SYNC_INTERVAL).await;
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = rounds => {}
+            }
+        }));
+    }
+
+    /// Ends what [`Self::enter_foreground`] started, and leaves the node up.
+    pub(crate) fn leave_foreground(&self) {
+        if let Some(foreground) = lock(&self.tasks)
+            .as_mut()
+            .and_then(|tasks| tasks.foreground.take())
+        {
+            // Every await of the rounds may be dropped; see `sync`.
+            foreground.abort();
+        }
+    }
+
+    /// Stops: no new work, peers away, events handled, everything written, store closed.
+    ///
+    /// # Errors
+    /// [`crate::ErrorCode::StorageFailed`] if the last write failed; what was durable before stays so.
+    pub(crate) async fn stop(&self) -> Result<()> {
+        let Some(tasks) = lock(&self.tasks).take() else {
+            return Ok(());
+        };
+        self.lightning.peers.disconnect_all_peers();
+        tasks.stop.cancel();
+        if let Some(foreground) = tasks.foreground {
+            foreground.abort();
+            let _ = foreground.await;
+        }
+        let _ = tasks.sender.await;
+        // It ends by writing the channel manager.
+        if tokio::time::timeout(STOP_LIMIT, tasks.processor).await.is_err() {
+            tracing::error!("LDK's background work did not end in time");
+        }
+        let written = self.persist().await;
+        tasks.committer.abort();
+        let _ = tasks.committer.await;
+        let closed = self
+            .store
+            .close()
+            .map_err(|e| crate::Error::new(crate::ErrorCode::StorageFailed, format!("store: {e}")));
+        written.and(closed)
+    }
+}
+
+/// Runs its closure when dropped, so that a future that is dropped half-way leaves no flag standing.
+struct OnDrop<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}

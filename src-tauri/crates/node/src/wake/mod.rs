@@ -1,0 +1,30 @@
+//! The background engine: what one wake does, within its grant, and the record it leaves.
+//!
+//! `budget` says how much time there is, `run` spends it stage by stage, `record` is the row of metrics, `history` keeps
+//! the rows, `policy` says when to come again. Who may open the node is decided in `lifecycle`.
+
+pub mod budget;
+pub mod history;
+pub mod policy;
+mod record;
+mod run;
+
+pub use record::*;
+pub use run::Wake;
+
+use std::time::Instant;
+
+use tokio_util::sync::CancellationToken;
+
+/// What the system gave a wake.
+#[derive(Debug, Clone)]
+pub struct Grant {
+    /// How much can be expected.
+    pub kind: GrantKind,
+    /// Who asked.
+    pub reason: WakeReason,
+    /// When the system will end it. Work winds down before.
+    pub deadline: Instant,
+    /// Cancelled when the system (or the person) wants the time back early.
+    pub cancel: CancellationToken,
+}

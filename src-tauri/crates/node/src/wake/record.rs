@@ -1,0 +1,201 @@
+//! The wake record: the row of metrics that is kept of each wake.
+//!
+//! Owns the row's shape and the words for how a wake and its stages end. Does not own the file (`history`).
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::ErrorReport;
+
+/// What the system gave the wake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "bindings", derive(specta::Type))]
+pub enum GrantKind {
+    /// Some 30 seconds (`BGAppRefreshTask`).
+    Refresh,
+    /// Some minutes (`BGProcessingTask`).
+    Processing,
+}
+
+/// Who asked for the wake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "bindings", derive(specta::Type))]
+pub enum WakeReason {
+    /// The operating system.
+    System,
+    /// The simulated scheduler (desktop, simulator).
+    Simulated,
+    /// The person ("wake now").
+    Person,
+    /// A test or the command line.
+    Test,
+}
+
+/// How a wake ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "bindings", derive(specta::Type))]
+pub enum WakeOutcome {
+    /// Still running, or cut off before it could say (then the next start turns it into `CutOff`).
+    InProgress,
+    /// Every stage ended well.
+    Completed,
+    /// The chain was synced; something of less worth was not done.
+    Partial,
+    /// The system called the time before the chain was synced.
+    Expired,
+    /// The chain could not be synced, or the node not opened.
+    Failed,
+    /// The process was ended in the middle (found at the next start).
+    CutOff,
+}
+
+/// A named, resumable step of a wake, in order of worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "bindings", derive(specta::Type))]
+pub enum StageName {
+    /// Store, monitors, manager.
+    Open,
+    /// What the chain says.
+    Chain,
+    /// Connect, re-establish, settle.
+    Peers,
+    /// Events handled until none is left.
+    Events,
+    /// Claimable outputs swept.
+    Sweep,
+    /// Everything written, flushed, recorded.
+    Report,
+}
+
+/// How a stage ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "bindings", derive(specta::Type))]
+pub enum StageEnd {
+    /// All of it.
+    Done,
+    /// There was nothing to do.
+    NothingToDo,
+    /// Not started; the time left was not worth it.
+    Skipped,
+    /// Its cap or the wake's deadline ended it.
+    TimedOut,
+    /// The system or the person ended it.
+    Cancelled,
+    /// It failed; the record's `error` says why.
+    Failed,
+}
+
+/// One stage in a wake record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(specta::Type))]
+pub struct StageRecord {
+    /// Which.
+    pub name: StageName,
+    /// Milliseconds from the wake's start to the stage's.
+    #[cfg_attr(feature = "bindings", specta(type = specta_typescript::Number))]
+    pub started_ms: u64,
+    /// How long it took.
+    #[cfg_attr(feature = "bindings", specta(type = specta_typescript::Number))]
+    pub duration_ms: u64,
+    /// How it ended.
+    pub end: StageEnd,
+    /// Why it did not end well.
+    pub error: Option<ErrorReport>,
+}
+
+/// The row kept of each wake.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(specta::Type))]
+pub struct WakeRecord {
+    /// Counts up from 1 on this device.
+    #[cfg_attr(feature = "bindings", specta(type = specta_typescript::Number))]
+    pub id: u64,
+    /// What was granted.
+    pub kind: GrantKind,
+    /// Who asked.
+    pub reason: WakeReason,
+    /// How long the grant was.
+    #[cfg_attr(feature = "bindings", specta(type = specta_typescript::Number))]
+    pub grant_ms: u64,
+    /// Whether it ran on a node that was already up in the foreground.
+    pub joined: bool,
+    /// Start.
+    #[cfg_attr(feature = "bindings", specta(type = specta_typescript::Number))]
+    pub started_at_ms: u64,
+    /// End; `None` while it runs.
+    #[cfg_attr(feature = "bindings", specta(type = Option<specta_typescript::Number>))]
+    pub finished_at_ms: Option<u64>,
+    /// How it ended.
+    pub outcome: WakeOutcome,
+    /// The first error of the stage that mattered most.
+    pub error: Option<ErrorReport>,
+    /// The stages that were reached, in order.
+    pub stages: Vec<StageRecord>,
+    /// When the chain was last seen whole, this wake included. Unix time in ms; `null`: never.
+    #[cfg_attr(feature = "bindings", specta(type = Option<specta_typescript::Number>))]
+    pub last_sync: Option<u64>,
+    /// How long the wake took, in ms.
+    #[cfg_attr(feature = "bindings", specta(type = specta_typescript::Number))]
+    pub sync_duration: u64,
+    /// New blocks between the height known before and the tip seen now.
+    pub blocks_synced: u32,
+    /// Our own channels that were re-established or whose state moved.
+    pub channels_updated: u32,
+    /// Channels of the network graph that gossip changed.
+    pub graph_channels_updated: u32,
+    /// The tip, once seen.
+    pub tip_height: Option<u32>,
+    /// Bytes received from chain servers and peers, as the kernel counted them on our sockets.
+    #[cfg_attr(feature = "bindings", specta(type = specta_typescript::Number))]
+    pub bytes_in: u64,
+    /// Bytes sent, likewise.
+    #[cfg_attr(feature = "bindings", specta(type = specta_typescript::Number))]
+    pub bytes_out: u64,
+    /// The process's peak resident memory, in bytes.
+    #[cfg_attr(feature = "bindings", specta(type = specta_typescript::Number))]
+    pub peak_memory: u64,
+    /// CPU time that the process used during the wake, in ms.
+    #[cfg_attr(feature = "bindings", specta(type = specta_typescript::Number))]
+    pub cpu_ms: u64,
+    /// When the next wake should come at the earliest, as the policy sees it. Unix time in ms.
+    #[cfg_attr(feature = "bindings", specta(type = Option<specta_typescript::Number>))]
+    pub next_at_ms: Option<u64>,
+}
+
+impl WakeRecord {
+    /// A wake that begins now and has nothing to say yet.
+    pub fn begin(id: u64, kind: GrantKind, reason: WakeReason, grant_ms: u64, started_at_ms: u64) -> Self {
+        Self {
+            id,
+            kind,
+            reason,
+            grant_ms,
+            joined: false,
+            started_at_ms,
+            finished_at_ms: None,
+            outcome: WakeOutcome::InProgress,
+            error: None,
+            stages: Vec::new(),
+            last_sync: None,
+            sync_duration: 0,
+            blocks_synced: 0,
+            channels_updated: 0,
+            graph_channels_updated: 0,
+            tip_height: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            peak_memory: 0,
+            cpu_ms: 0,
+            next_at_ms: None,
+        }
+    }
+
+    /// How a stage ended, if it was reached.
+    pub fn stage(&self, name: StageName) -> Option<&StageRecord> {
+        self.stages.iter().find(|stage| stage.name == name)
+    }
+}

@@ -1,0 +1,121 @@
+//! A wallet on a devnet, for the tests of the whole node.
+
+#![allow(dead_code, clippy::unwrap_used)] // Each test file uses its own part; a failed unwrap is a failed test.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bitcoin::{Address, Amount, Network};
+use pilotlight_devnet::{Devnet, Options};
+use pilotlight_node::{
+    Config, Grant, GrantKind, Lifecycle, Node, PeerAddress, WakeReason, WakeRecord, WordCount,
+};
+use tokio_util::sync::CancellationToken;
+
+/// Generous: these tests share two cores with compilers.
+const LIMIT: Duration = Duration::from_secs(60);
+
+pub struct Stage {
+    pub devnet: Devnet,
+    pub config: Config,
+    _dir: tempfile::TempDir,
+}
+
+impl Stage {
+    /// A devnet with an LSP, and a wallet made but never opened.
+    pub async fn new() -> Self {
+        // Quiet unless asked with RUST_LOG. A second test in this process finds it set up already.
+        let filter = tracing_subscriber::EnvFilter::try_from_default_env();
+        let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("off"));
+        let _ = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_test_writer()
+            .try_init();
+        let devnet = Devnet::start(Options {
+            peers: 1,
+            ..Options::default()
+        })
+        .await
+        .unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Config::new(dir.path(), Network::Regtest, devnet.esplora_url());
+        config.lsp = Some(peer(&devnet));
+        Lifecycle::new(config.clone())
+            .create_wallet(WordCount::Twelve, None)
+            .await
+            .unwrap();
+        Self {
+            devnet,
+            config,
+            _dir: dir,
+        }
+    }
+
+    /// The same with 1,000,000 sat, half of it in a channel with the LSP, and the node stopped.
+    pub async fn with_channel() -> Self {
+        let stage = Self::new().await;
+        let lifecycle = stage.lifecycle();
+        let node = lifecycle.enter_foreground().await.unwrap();
+        stage.fund(&node, 1_000_000).await;
+        node.open_channel(&peer(&stage.devnet), 500_000).await.unwrap();
+        stage.devnet.mine(6).await.unwrap();
+        stage.usable(&node).await;
+        lifecycle.enter_background().await.unwrap();
+        stage
+    }
+
+    /// A new owner, as a new process would have.
+    pub fn lifecycle(&self) -> Arc<Lifecycle> {
+        Lifecycle::new(self.config.clone())
+    }
+
+    /// Pays to the wallet, in a block, and lets it see that.
+    pub async fn fund(&self, node: &Node, sat: u64) {
+        let address: Address<_> = node.new_address().await.unwrap().parse().unwrap();
+        self.devnet
+            .fund(&address.assume_checked(), Amount::from_sat(sat))
+            .await
+            .unwrap();
+        self.devnet.mine(1).await.unwrap();
+        node.sync().await.unwrap();
+        assert_eq!(node.balances().onchain_confirmed_sat, sat);
+    }
+
+    /// Waits until the wallet's channel can be used.
+    pub async fn usable(&self, node: &Node) {
+        node.sync().await.unwrap();
+        node.connect_peers().await;
+        until("a usable channel", || {
+            node.channels().iter().any(|channel| channel.usable)
+        })
+        .await;
+    }
+
+    /// One wake in a process of its own, as far as the node can tell.
+    pub async fn wake(&self, kind: GrantKind, seconds: u64) -> WakeRecord {
+        self.lifecycle().wake(grant(kind, seconds)).await
+    }
+}
+
+pub fn grant(kind: GrantKind, seconds: u64) -> Grant {
+    let deadline = Instant::now() + Duration::from_secs(seconds);
+    Grant {
+        kind,
+        reason: WakeReason::Test,
+        deadline,
+        cancel: CancellationToken::new(),
+    }
+}
+
+pub fn peer(devnet: &Devnet) -> PeerAddress {
+    devnet.lsp().unwrap().info().uri().parse().unwrap()
+}
+
+/// Waits for something that others bring about.
+pub async fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !done() {
+        assert!(started.elapsed() < LIMIT, "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+}

@@ -1,0 +1,33 @@
+//! LDK's [`KVStore`](lightning::util::persist::KVStore) and
+//! [`KVStoreSync`](lightning::util::persist::KVStoreSync) on sled 0.34.
+//!
+//! This crate owns one directory on disk: the database in it, the lock on it, and the promise that
+//! a write which returned `Ok` is still there after the process was killed. It knows nothing of
+//! wallets, networks or nodes; any LDK program can use it.
+//!
+//! What each file owns:
+//! * [`Store`] (`store.rs`, `ldk.rs`): the handle, reads, and LDK's traits;
+//! * `writer.rs`: the one thread that changes the database, with group commit;
+//! * `record.rs`: how a value lies in the database (chunks, header, checksum);
+//! * `name.rs`: which namespaces and keys are allowed;
+//! * `open.rs` and `claim.rs`: opening within a time limit, once per process and machine;
+//! * [`files`]: whole files written atomically, for what is too large or too cheap for a database.
+
+mod claim;
+mod error;
+pub mod files;
+mod ldk;
+mod name;
+mod open;
+mod record;
+mod store;
+mod writer;
+
+pub use error::{OpenError, StoreError};
+pub use record::MAX_VALUE_LEN;
+pub use store::{Change, Store};
+
+/// The example in the README is compiled and run with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

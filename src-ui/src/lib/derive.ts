@@ -1,0 +1,207 @@
+/**
+ * What the screens conclude from what the backend says. Pure: time is passed in, nothing is fetched or drawn.
+ */
+import type {
+  Balances,
+  LightningChannel as Channel,
+  Overview,
+  Payment,
+  StageName,
+  WakeOutcome,
+  WakeRecord,
+} from './bindings';
+import { ago, satFromMsat } from './format';
+
+const HOUR = 3_600_000;
+// With open channels somebody must look at the chain about once a day; say so well before that.
+export const STALE_MS = 12 * HOUR;
+export const OVERDUE_MS = 18 * HOUR;
+
+/** How the flame burns. */
+export type Tone = 'steady' | 'checking' | 'low' | 'alert';
+
+export interface FlameStatus {
+  tone: Tone;
+  headline: string;
+  detail: string | null;
+}
+
+/** The money is known only after the chain was seen whole once. */
+export function knownBalances(overview: Overview | null): Balances | null {
+  const balances = overview?.balances ?? null;
+  return balances !== null && balances.synced_at_ms !== null ? balances : null;
+}
+
+function channelWords(channels: Channel[] | null, safe: boolean): string | null {
+  if (channels === null || channels.length === 0) return null;
+  const ready = channels.filter((c) => c.ready).length;
+  const opening = channels.length - ready;
+  const parts: string[] = [];
+  if (ready > 0)
+    parts.push(`${ready} ${ready === 1 ? 'channel' : 'channels'}${safe ? ' safe' : ' to check'}`);
+  if (opening > 0) parts.push(`${opening} opening`);
+  return parts.join(' · ');
+}
+
+/** The status line in plain words. */
+export function flameStatus(overview: Overview | null, channels: Channel[] | null, now: number): FlameStatus {
+  const syncedAt = overview?.balances?.synced_at_ms ?? null;
+  if (overview === null || overview.state === 'stopped' || overview.balances === null) {
+    return overview?.sync_error
+      ? { tone: 'low', headline: 'Not checked yet', detail: overview.sync_error.message }
+      : { tone: 'checking', headline: 'Waking up', detail: null };
+  }
+  if (syncedAt === null) {
+    if (overview.sync_error !== null && !overview.syncing) {
+      return { tone: 'low', headline: 'Not checked yet', detail: overview.sync_error.message };
+    }
+    return { tone: 'checking', headline: 'Checking for the first time', detail: null };
+  }
+  const age = now - syncedAt;
+  const atRisk = (channels?.length ?? 0) > 0;
+  if (overview.syncing) {
+    return { tone: 'checking', headline: 'Checking now', detail: channelWords(channels, age < STALE_MS) };
+  }
+  const headline = `Checked ${ago(syncedAt, now)}`;
+  if (atRisk && age >= OVERDUE_MS) {
+    return { tone: 'alert', headline, detail: 'Stay here a moment so your channels can be checked' };
+  }
+  if (overview.sync_error !== null) {
+    return {
+      tone: 'low',
+      headline,
+      detail: channelWords(channels, age < STALE_MS) ?? 'The last try did not get through',
+    };
+  }
+  if (age >= STALE_MS) {
+    return { tone: 'low', headline, detail: channelWords(channels, false) };
+  }
+  return { tone: 'steady', headline, detail: channelWords(channels, true) };
+}
+
+/** The moment that matters to the person: when it was paid, or when it was made. */
+export function paymentMoment(payment: Payment): number {
+  const received = payment.direction === 'received' && payment.status === 'succeeded';
+  return received ? payment.updated_at_ms : payment.created_at_ms;
+}
+
+/** Invoices that nobody paid are not activity. */
+export function isActivity(payment: Payment): boolean {
+  return !(
+    payment.kind === 'lightning' &&
+    payment.direction === 'received' &&
+    payment.status !== 'succeeded'
+  );
+}
+
+/** The activity list: newest first, without unpaid invoices. */
+export function activity(payments: Payment[]): Payment[] {
+  return payments.filter(isActivity).sort((a, b) => paymentMoment(b) - paymentMoment(a));
+}
+
+/**
+ * Money that left, came, or only changed pockets. A payment to a channel of one's own is no spending: it has no sign and
+ * no colour.
+ */
+export function paymentFlow(payment: Payment): 'in' | 'out' | 'own' {
+  if (payment.kind === 'channel_funding') return 'own';
+  return payment.direction === 'received' ? 'in' : 'out';
+}
+
+export const FLOW_SIGN = { in: '+', out: '\u2212', own: '' } as const;
+
+/** What a payment is called when it has no note. */
+export function paymentTitle(payment: Payment): string {
+  const note = payment.description?.trim();
+  if (note) return note;
+  if (payment.kind === 'channel_funding')
+    return payment.status === 'failed' ? 'Channel not opened' : 'Opened a channel';
+  if (payment.direction === 'received') return payment.status === 'pending' ? 'Arriving' : 'Received';
+  if (payment.status === 'failed') return 'Not sent';
+  return payment.status === 'pending' ? 'Sending' : 'Sent';
+}
+
+/** Status is worth a word only when it needs attention. */
+export function paymentAttention(payment: Payment): string | null {
+  if (payment.status === 'failed') return 'Failed';
+  if (payment.status === 'pending') return payment.kind === 'lightning' ? 'On its way' : 'Confirming';
+  return null;
+}
+
+/** Puts a changed payment into the list. */
+export function withPayment(payments: Payment[], changed: Payment): Payment[] {
+  const rest = payments.filter((p) => !(p.id === changed.id && p.direction === changed.direction));
+  return [changed, ...rest];
+}
+
+/** Puts a wake record into the list, newest first. */
+export function withWake(wakes: WakeRecord[], changed: WakeRecord): WakeRecord[] {
+  return [changed, ...wakes.filter((w) => w.id !== changed.id)].sort((a, b) => b.id - a.id);
+}
+
+export const OUTCOME_WORDS: Record<WakeOutcome, string> = {
+  in_progress: 'Running',
+  completed: 'Completed',
+  partial: 'Partly done',
+  expired: 'Ran out of time',
+  failed: 'Failed',
+  cut_off: 'Cut off',
+};
+
+/** How an outcome is to be taken: fine, half fine, or not. */
+export function outcomeTone(outcome: WakeOutcome): 'good' | 'fair' | 'bad' | 'running' {
+  switch (outcome) {
+    case 'completed':
+      return 'good';
+    case 'partial':
+      return 'fair';
+    case 'in_progress':
+      return 'running';
+    case 'expired':
+    case 'failed':
+    case 'cut_off':
+      return 'bad';
+  }
+}
+
+const STAGES: Record<string, string> = {
+  open: 'Open the wallet',
+  chain: 'Look at the chain',
+  peers: 'Talk to peers',
+  events: 'Settle payments',
+  sweep: 'Collect coins',
+  onchain: 'On-chain wallet',
+  gossip: 'Network map',
+  compact: 'Tidy up',
+  report: 'Write it down',
+};
+
+/** A stage's name in plain words; one that this version does not know keeps its own. */
+export function stageWords(name: StageName): string {
+  return STAGES[name] ?? name;
+}
+
+/** What a channel is doing, in plain words. */
+export function channelState(channel: Channel): { words: string; tone: 'good' | 'fair' | 'low' } {
+  if (channel.usable) return { words: 'Ready', tone: 'good' };
+  if (channel.ready) return { words: 'Peer is offline', tone: 'low' };
+  const have = channel.confirmations ?? 0;
+  const need = channel.confirmations_required;
+  if (need === null || need === 0) return { words: 'Opening', tone: 'fair' };
+  return { words: `Opening · ${Math.min(have, need)} of ${need} blocks`, tone: 'fair' };
+}
+
+/** What of a channel can be sent and received, in sats. */
+export function channelSides(channel: Channel): { send: number; receive: number } {
+  return { send: satFromMsat(channel.outbound_msat) ?? 0, receive: satFromMsat(channel.inbound_msat) ?? 0 };
+}
+
+/** Money in channels that cannot be spent now: reserves that each side must keep. Never negative. */
+export function setAside(balances: Balances): number {
+  const spoken =
+    balances.lightning_sat +
+    balances.onchain_confirmed_sat +
+    balances.onchain_pending_sat +
+    balances.closing_sat;
+  return Math.max(0, balances.total_sat - spoken);
+}
