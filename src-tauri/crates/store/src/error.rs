@@ -83,6 +83,9 @@ pub enum StoreError {
     /// The key is there, its value is not what was written.
     #[error("stored value is damaged: {0}")]
     Damaged(String),
+    /// The store could not be compacted: no space, or a value in it is damaged. It goes on as it was.
+    #[error("the store was not compacted: {0}")]
+    NotCompacted(String),
     /// An earlier write failed. What is in memory may differ from what is on disk, so nothing more
     /// is served until the store is opened again.
     #[error("the store failed earlier and must be opened again: {0}")]
@@ -105,7 +108,7 @@ impl From<StoreError> for io::Error {
             StoreError::InvalidName { .. } | StoreError::TooLong { .. } => io::ErrorKind::InvalidInput,
             StoreError::Absent => io::ErrorKind::NotFound,
             StoreError::Damaged(_) => io::ErrorKind::InvalidData,
-            StoreError::Failed(_) => io::ErrorKind::Other,
+            StoreError::Failed(_) | StoreError::NotCompacted(_) => io::ErrorKind::Other,
             StoreError::Closed => io::ErrorKind::NotConnected,
         };
         io::Error::new(kind, error)

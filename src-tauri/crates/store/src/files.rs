@@ -73,6 +73,27 @@ pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
     }
 }
 
+/// Bytes that all files below a directory take, as `ls` would add them up.
+pub(crate) fn size_of(path: &Path) -> io::Result<u64> {
+    let mut total = 0;
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        // sled removes its snapshot files, and a compaction whole directories, while we look.
+        match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => {
+                total += match size_of(&entry.path()) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+                    size => size?,
+                }
+            }
+            Ok(metadata) => total += metadata.len(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(total)
+}
+
 fn write_and_sync(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut options = File::options();
     options.write(true).create(true).truncate(true);

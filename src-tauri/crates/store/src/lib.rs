@@ -10,22 +10,32 @@
 //! * `writer.rs`: the one thread that changes the database, with group commit;
 //! * `record.rs`: how a value lies in the database (chunks, header, checksum);
 //! * `name.rs`: which namespaces and keys are allowed;
-//! * `open.rs` and `claim.rs`: opening within a time limit, once per process and machine;
+//! * `open.rs`, `claim.rs`: opening within a time limit, once per process and machine;
+//! * `database.rs`, `layout.rs`: one sled database, and which of those in the directory is the one;
+//! * `digest.rs`, `witness.rs`: how a loss is noticed that sled does not notice;
+//! * `compact.rs`: writing a database anew, for space, for a new format, for a restored state;
 //! * [`files`]: whole files written atomically, for what is too large or too cheap for a database.
 
 mod claim;
+mod compact;
+mod database;
+mod digest;
 mod error;
 pub mod files;
+mod layout;
 mod ldk;
 mod name;
 mod open;
 mod record;
 mod store;
+mod witness;
 mod writer;
 
+pub use compact::{Budget, Compaction};
+pub use database::Standing;
 pub use error::{OpenError, StoreError};
 pub use record::MAX_VALUE_LEN;
-pub use store::{Change, Store};
+pub use store::{Change, Options, Store};
 
 /// The example in the README is compiled and run with the tests.
 #[cfg(doctest)]

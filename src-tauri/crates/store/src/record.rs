@@ -21,7 +21,7 @@ use crate::name::Name;
 const FORMAT: u8 = 1;
 const NO_FLAGS: u8 = 0;
 const CHECKED_HEADER_LEN: usize = 20;
-const HEADER_LEN: usize = CHECKED_HEADER_LEN + 4;
+pub(crate) const HEADER_LEN: usize = CHECKED_HEADER_LEN + 4;
 /// The longest database entry. 16 of them stay well below sled's 128 KiB blob threshold.
 const CHUNK_LEN: usize = 4096;
 const FIRST_CHUNK_LEN: usize = CHUNK_LEN - HEADER_LEN;

@@ -11,10 +11,30 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::compact::{Budget, Compaction};
+use crate::database::{RESERVED, Standing, unreadable};
 use crate::name::{self, Name};
-use crate::open::{self, RESERVED};
 use crate::writer::{self, Edit, Order, Reply, Shared};
-use crate::{OpenError, StoreError, record};
+use crate::{OpenError, StoreError, files, open, record};
+
+/// How a store is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// How long opening may take.
+    pub open_limit: Duration,
+    /// When the store has grown enough to be compacted.
+    pub budget: Budget,
+}
+
+impl Default for Options {
+    /// 4.5 seconds, and [`Budget::default`].
+    fn default() -> Self {
+        Self {
+            open_limit: open::OPEN_LIMIT,
+            budget: Budget::default(),
+        }
+    }
+}
 
 /// One change within [`Store::durable_batch`].
 #[derive(Clone, PartialEq, Eq)]
@@ -60,18 +80,19 @@ pub struct Store {
 
 struct Inner {
     path: PathBuf,
+    budget: Budget,
     shared: Arc<Shared>,
     orders: Sender<Order>,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Store {
-    /// Opens the store in a directory, creating both where there is none. Waits up to 5 seconds.
+    /// Opens the store in a directory, creating both where there is none. Answers within 5 seconds.
     ///
     /// # Errors
     /// See [`OpenError`].
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
-        Self::open_within(path, open::OPEN_LIMIT)
+        Self::open_with(path, Options::default())
     }
 
     /// Like [`open`](Store::open) with another time limit.
@@ -79,7 +100,21 @@ impl Store {
     /// # Errors
     /// See [`OpenError`].
     pub fn open_within(path: impl AsRef<Path>, limit: Duration) -> Result<Self, OpenError> {
-        let (database, claim) = open::open(path.as_ref(), limit)?;
+        Self::open_with(
+            path,
+            Options {
+                open_limit: limit,
+                ..Options::default()
+            },
+        )
+    }
+
+    /// Like [`open`](Store::open) with other options.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open_with(path: impl AsRef<Path>, options: Options) -> Result<Self, OpenError> {
+        let (database, witness, claim) = open::open(path.as_ref(), options.open_limit)?;
         let path = claim.path().to_owned();
         let shared = Arc::new(Shared::new(database));
         let (orders, received) = mpsc::channel();
@@ -87,7 +122,7 @@ impl Store {
             .name("store-writer".to_owned())
             .spawn({
                 let shared = Arc::clone(&shared);
-                move || writer::run(&shared, &received, claim)
+                move || writer::Writer::new(&shared, claim, witness, options.budget).run(&received)
             })
             .map_err(|source| OpenError::Io {
                 path: path.clone(),
@@ -96,6 +131,7 @@ impl Store {
         Ok(Self {
             inner: Arc::new(Inner {
                 path,
+                budget: options.budget,
                 shared,
                 orders,
                 writer: Mutex::new(Some(writer)),
@@ -152,7 +188,55 @@ impl Store {
     /// # Errors
     /// [`StoreError::Failed`], [`StoreError::Closed`].
     pub fn generation(&self) -> Result<u64, StoreError> {
-        self.inner.shared.read(|database| Ok(database.generation))
+        self.inner.shared.read(|database| Ok(database.seal.generation))
+    }
+
+    /// What may be done with the state in the store. Ask before any channel is brought up.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`], [`StoreError::Closed`].
+    pub fn standing(&self) -> Result<Standing, StoreError> {
+        self.inner.shared.read(|database| Ok(database.seal.standing))
+    }
+
+    /// Ends [`Standing::RecoveryOnly`]. Only right when no channel of the restored state is left.
+    ///
+    /// # Errors
+    /// As for [`durable_batch`](Store::durable_batch).
+    pub fn end_recovery(&self) -> Result<(), StoreError> {
+        let (sender, receiver) = mpsc::sync_channel(1);
+        self.order(Order::EndRecovery { reply: sender })?;
+        receiver.recv().unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Writes the database anew without what sled leaves behind, and puts the copy in place of the original once
+    /// every value in it was checked. Blocks; reads go on meanwhile, writes wait. 50 MB take about a second.
+    ///
+    /// # Errors
+    /// [`StoreError::NotCompacted`] if there was no space or a value is damaged: the store goes on as it was.
+    /// [`StoreError::Failed`] if the system failed at the very swap; nothing is lost, but the store must be
+    /// opened again. [`StoreError::Closed`].
+    pub fn compact(&self) -> Result<Compaction, StoreError> {
+        let (sender, receiver) = mpsc::sync_channel(1);
+        self.order(Order::Compact { reply: sender })?;
+        receiver.recv().unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// Compacts if the store has outgrown its [`Budget`]. Call it at a quiet time. A store that is four times
+    /// over its budget compacts by itself, whatever the time.
+    ///
+    /// # Errors
+    /// As for [`compact`](Store::compact).
+    pub fn compact_if_due(&self) -> Result<Option<Compaction>, StoreError> {
+        let rewritten = self.inner.shared.read(|database| Ok(database.rewritten))?;
+        let size = self
+            .size_on_disk()
+            .map_err(|error| StoreError::NotCompacted(error.to_string()))?;
+        if self.inner.budget.is_due(size, rewritten) {
+            self.compact().map(Some)
+        } else {
+            Ok(None)
+        }
     }
 
     /// Bytes that all files of the store take, as `ls` would add them up.
@@ -160,7 +244,7 @@ impl Store {
     /// # Errors
     /// What the file system says.
     pub fn size_on_disk(&self) -> std::io::Result<u64> {
-        size_of(&self.inner.path)
+        files::size_of(&self.inner.path)
     }
 
     /// Writes what is still waiting, flushes, and lets go of the database and its locks, for all clones.
@@ -301,26 +385,4 @@ fn each_name(
         visit(primary, secondary, key);
         from = Bound::Excluded(Name::new(primary, secondary, key)?.chunk_key(u16::MAX));
     }
-}
-
-fn unreadable(error: sled::Error) -> StoreError {
-    match error {
-        sled::Error::Io(io) if io.raw_os_error().is_some() => StoreError::Failed(io.to_string()),
-        other => StoreError::Damaged(other.to_string()),
-    }
-}
-
-fn size_of(path: &Path) -> std::io::Result<u64> {
-    let mut total = 0;
-    for entry in std::fs::read_dir(path)? {
-        let entry = entry?;
-        // sled removes its snapshot files while we look.
-        match entry.metadata() {
-            Ok(metadata) if metadata.is_dir() => total += size_of(&entry.path())?,
-            Ok(metadata) => total += metadata.len(),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(total)
 }

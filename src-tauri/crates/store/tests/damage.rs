@@ -10,7 +10,7 @@ use pilotlight_store::{MAX_VALUE_LEN, Store, StoreError};
 fn behind_its_back(path: &std::path::Path, change: impl FnOnce(&sled::Tree)) {
     // sled's threads may hold the lock for a moment after the store was closed.
     let db = loop {
-        match sled::open(path.join("db")) {
+        match sled::open(path.join("db-1")) {
             Ok(db) => break db,
             Err(error) => assert!(error.to_string().contains("acquire lock"), "{error}"),
         }
@@ -47,18 +47,7 @@ fn assert_damaged(store: &Store, what: &str) {
 
 #[test]
 fn flipped_bytes_are_invalid_data_and_can_be_written_over() {
-    for (n, at) in [
-        (0u16, 0usize),
-        (0, 1),
-        (0, 3),
-        (0, 8),
-        (0, 15),
-        (0, 21),
-        (0, 30),
-        (0, 4095),
-        (1, 0),
-        (2, 100),
-    ] {
+    for (n, at) in [(0u16, 24usize), (0, 30), (0, 4095), (1, 0), (2, 100)] {
         let (directory, value) = with_two_values();
         behind_its_back(directory.path(), |kv| {
             let mut bytes = kv.get(chunk(n)).unwrap().unwrap().to_vec();
@@ -81,7 +70,7 @@ fn flipped_bytes_are_invalid_data_and_can_be_written_over() {
 
 #[test]
 fn lost_and_surplus_chunks_are_invalid_data_never_not_found() {
-    for n in 0..3u16 {
+    for n in 1..3u16 {
         let (directory, _) = with_two_values();
         behind_its_back(directory.path(), |kv| drop(kv.remove(chunk(n)).unwrap()));
         let store = Store::open(directory.path()).unwrap();
@@ -105,6 +94,45 @@ fn lost_and_surplus_chunks_are_invalid_data_never_not_found() {
         KVStoreSync::read(&store, "monitors", "", "hurt").unwrap(),
         vec![5; 4000]
     );
+}
+
+/// What sled may make of a damaged log, without a word: a value is gone, or an older one is back.
+#[test]
+fn a_vanished_or_returned_value_is_damage_at_open() {
+    let damages: [fn(&sled::Tree, &[u8]); 4] = [
+        |kv, _| drop(kv.remove(chunk(0)).unwrap()),
+        |kv, _| {
+            for n in 0..3 {
+                kv.remove(chunk(n)).unwrap();
+            }
+        },
+        |kv, older| drop(kv.insert(chunk(0), older).unwrap()),
+        |kv, _| {
+            let mut header = kv.get(chunk(0)).unwrap().unwrap().to_vec();
+            header[15] ^= 0x20;
+            kv.insert(chunk(0), header).unwrap();
+        },
+    ];
+    for (number, damage) in damages.into_iter().enumerate() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        KVStoreSync::write(&store, "monitors", "", "hurt", vec![1; 100]).unwrap();
+        store.close().unwrap();
+        let mut older = Vec::new();
+        behind_its_back(directory.path(), |kv| {
+            older = kv.get(chunk(0)).unwrap().unwrap().to_vec();
+        });
+        let store = Store::open(directory.path()).unwrap();
+        KVStoreSync::write(&store, "monitors", "", "hurt", vec![2; 10_000]).unwrap();
+        KVStoreSync::write(&store, "monitors", "", "well", vec![3; 10]).unwrap();
+        store.close().unwrap();
+        behind_its_back(directory.path(), |kv| damage(kv, &older));
+        let result = Store::open(directory.path());
+        assert!(
+            matches!(result, Err(pilotlight_store::OpenError::Damaged { .. })),
+            "damage {number}: {result:?}"
+        );
+    }
 }
 
 #[test]

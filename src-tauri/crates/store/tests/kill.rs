@@ -106,7 +106,7 @@ fn nothing_acknowledged_is_lost_when_the_process_is_killed() {
         lines_seen > ROUNDS,
         "the children wrote only {lines_seen} times: the test tested nothing"
     );
-    let blobs = std::fs::read_dir(directory.path().join("db/blobs")).map_or(0, Iterator::count);
+    let blobs = std::fs::read_dir(directory.path().join("db-1/blobs")).map_or(0, Iterator::count);
     assert_eq!(blobs, 0);
 }
 

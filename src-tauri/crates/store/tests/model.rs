@@ -143,7 +143,7 @@ fn run(steps: Vec<Step>) {
 
 /// sled never moved a value into a blob file.
 fn no_blobs(path: &std::path::Path) -> bool {
-    std::fs::read_dir(path.join("db/blobs")).map_or(true, |mut blobs| blobs.next().is_none())
+    std::fs::read_dir(path.join("db-1/blobs")).map_or(true, |mut blobs| blobs.next().is_none())
 }
 
 proptest! {

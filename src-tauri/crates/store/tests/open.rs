@@ -31,7 +31,7 @@ fn a_second_open_in_the_process_is_refused_until_the_first_is_gone() {
         Store::open(directory.path()),
         Err(OpenError::AlreadyOpen { .. })
     ));
-    let roundabout = directory.path().join("db").join("..");
+    let roundabout = directory.path().join("db-1").join("..");
     assert!(matches!(
         Store::open(roundabout),
         Err(OpenError::AlreadyOpen { .. })
@@ -139,14 +139,20 @@ fn child_opens() {
 #[test]
 fn a_store_whose_database_vanished_is_damaged_not_new() {
     for lose in [
-        |path: &Path| std::fs::remove_dir_all(path.join("db")).unwrap(),
-        |path: &Path| std::fs::remove_file(path.join("db/db")).unwrap(),
-        |path: &Path| std::fs::write(path.join("db/db"), b"").unwrap(),
+        |path: &Path| std::fs::remove_dir_all(path.join("db-1")).unwrap(),
+        |path: &Path| std::fs::remove_file(path.join("db-1/db")).unwrap(),
+        |path: &Path| std::fs::write(path.join("db-1/db"), b"").unwrap(),
         |path: &Path| {
-            let len = std::fs::metadata(path.join("db/db")).unwrap().len();
-            std::fs::write(path.join("db/db"), vec![0; usize::try_from(len).unwrap()]).unwrap();
+            let len = std::fs::metadata(path.join("db-1/db")).unwrap().len();
+            std::fs::write(path.join("db-1/db"), vec![0; usize::try_from(len).unwrap()]).unwrap();
         },
         |path: &Path| std::fs::write(path.join("format"), b"").unwrap(),
+        |path: &Path| std::fs::remove_file(path.join("witness")).unwrap(),
+        |path: &Path| std::fs::write(path.join("witness"), b"").unwrap(),
+        |path: &Path| {
+            std::fs::remove_dir_all(path.join("db-1")).unwrap();
+            std::fs::remove_file(path.join("format")).unwrap();
+        },
     ] {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(directory.path()).unwrap();
@@ -169,12 +175,12 @@ fn a_store_whose_database_vanished_is_damaged_not_new() {
 fn a_store_of_a_newer_format_is_left_alone() {
     let directory = tempfile::tempdir().unwrap();
     drop(Store::open(directory.path()).unwrap());
-    std::fs::write(directory.path().join("format"), "2\n").unwrap();
+    std::fs::write(directory.path().join("format"), "3\n").unwrap();
     assert!(matches!(
         Store::open(directory.path()),
         Err(OpenError::NewerFormat {
-            found: 2,
-            known: 1,
+            found: 3,
+            known: 2,
             ..
         })
     ));
@@ -206,7 +212,7 @@ fn an_open_that_takes_too_long_is_told_and_leaves_nothing_locked() {
 fn someone_who_opens_sled_behind_our_back_is_noticed() {
     let directory = tempfile::tempdir().unwrap();
     drop(Store::open(directory.path()).unwrap());
-    let raw = sled::open(directory.path().join("db")).unwrap();
+    let raw = sled::open(directory.path().join("db-1")).unwrap();
     let result = Store::open_within(directory.path(), Duration::from_millis(200));
     assert!(
         matches!(result, Err(OpenError::InUse { .. } | OpenError::TimedOut { .. })),
