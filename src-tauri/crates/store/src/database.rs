@@ -23,6 +23,10 @@ const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 /// sled's last threads may hold its own lock for a moment after a database was dropped.
 const LOCK_RETRY_PAUSE: Duration = Duration::from_millis(5);
 
+/// How the files of sled begin that hold what it knows of its log, and how those end that are being written.
+const SNAPSHOT: &str = "snap.";
+const UNFINISHED: &str = ".generating";
+
 /// The first byte of our own rows in the `kv` tree. No name can begin with it.
 pub(crate) const RESERVED: u8 = 1;
 const SEAL_KEY: &[u8] = b"\x01generation";
@@ -212,9 +216,16 @@ fn open_sled(root: &Path, place: Place, deadline: Instant) -> Result<sled::Db, O
         .cache_capacity(CACHE_BYTES)
         .mode(sled::Mode::LowSpace)
         .flush_every_ms(None);
+    remove_snapshots(root, place, |name| name.ends_with(UNFINISHED)).map_err(|error| io(root, error))?;
+    let mut without_snapshots = false;
     loop {
         match config.open() {
             Ok(db) => return Ok(db),
+            // A snapshot only saves reading the log. What the log alone gives is held against the seal.
+            Err(sled::Error::Corruption { .. }) if !without_snapshots => {
+                remove_snapshots(root, place, |_| true).map_err(|error| io(root, error))?;
+                without_snapshots = true;
+            }
             Err(error) if !is_lock_error(&error) => return Err(sled_error(root, error)),
             // We hold our own lock, so this is either sled's previous self or someone who bypasses it.
             Err(_) if Instant::now() + LOCK_RETRY_PAUSE >= deadline => {
@@ -227,9 +238,35 @@ fn open_sled(root: &Path, place: Place, deadline: Instant) -> Result<sled::Db, O
     }
 }
 
+/// sled takes the half of a snapshot, left by a kill or a full disk, for the newest one, and is then "corrupted".
+fn remove_snapshots(root: &Path, place: Place, which: impl Fn(&str) -> bool) -> std::io::Result<()> {
+    let directory = place.directory(root);
+    if !directory.exists() {
+        return Ok(());
+    }
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if let Some(name) = name.to_str()
+            && name.starts_with(SNAPSHOT)
+            && which(name)
+        {
+            tracing::info!(name, "a snapshot of the database's log is removed");
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// sled reports a held lock as an `Other` error with this text (`config.rs`, 0.34.7).
 fn is_lock_error(error: &sled::Error) -> bool {
     matches!(error, sled::Error::Io(inner) if inner.to_string().contains("could not acquire lock"))
+}
+
+/// Whether the system refused, and not the content. sled wraps an error that it tells a second time, and the code is
+/// then only in its text.
+fn is_of_the_system(error: &std::io::Error) -> bool {
+    error.raw_os_error().is_some() || error.to_string().starts_with("Os { code")
 }
 
 /// What sled said while the store was being opened.
@@ -237,7 +274,7 @@ pub(crate) fn sled_error(root: &Path, error: sled::Error) -> OpenError {
     match error {
         // With a code from the operating system it is the system's word, without one it is sled's
         // own about what it found in the file.
-        sled::Error::Io(source) if source.raw_os_error().is_some() => io(root, source),
+        sled::Error::Io(source) if is_of_the_system(&source) => io(root, source),
         other => damaged(root, &other.to_string()),
     }
 }
@@ -245,7 +282,7 @@ pub(crate) fn sled_error(root: &Path, error: sled::Error) -> OpenError {
 /// What sled said while a value was being read.
 pub(crate) fn unreadable(error: sled::Error) -> StoreError {
     match error {
-        sled::Error::Io(io) if io.raw_os_error().is_some() => StoreError::Failed(io.to_string()),
+        sled::Error::Io(io) if is_of_the_system(&io) => StoreError::Failed(io.to_string()),
         other => StoreError::Damaged(other.to_string()),
     }
 }

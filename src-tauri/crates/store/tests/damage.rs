@@ -135,6 +135,19 @@ fn a_vanished_or_returned_value_is_damage_at_open() {
     }
 }
 
+/// sled takes what a kill or a full disk left of a snapshot for the newest one, and then gives up.
+#[test]
+fn half_a_snapshot_does_no_harm() {
+    let (directory, value) = with_two_values();
+    let database = directory.path().join("db-1");
+    std::fs::write(database.join("snap.FFFFFFFFFFFFFFFF.generating"), b"half").unwrap();
+    drop(Store::open(directory.path()).unwrap());
+    std::fs::write(database.join("snap.FFFFFFFFFFFFFFFE"), vec![7; 400]).unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    assert_eq!(KVStoreSync::read(&store, "monitors", "", "hurt").unwrap(), value);
+    assert_eq!(KVStoreSync::list(&store, "monitors", "").unwrap().len(), 2);
+}
+
 #[test]
 fn a_key_nobody_wrote_is_damage() {
     let (directory, _) = with_two_values();

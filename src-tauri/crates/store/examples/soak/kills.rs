@@ -87,8 +87,12 @@ pub fn run(directory: &Path, kills: u64, seed: u64, child: &dyn Fn() -> Command)
     let mut known = BTreeMap::new();
     for _ in 0..kills {
         let after = Duration::from_millis(moments.gen_range(MOMENTS_MS));
-        let lines = kill_one(&mut child(), after);
+        let (lines, killed) = kill_one(&mut child(), after);
         count.kills += 1;
+        if !killed {
+            count.failed_opens += 1;
+            count.tell("a child ended by itself".to_owned());
+        }
         for line in lines {
             match line.split(' ').collect::<Vec<_>>()[..] {
                 ["compacted", "."] => count.compactions += 1,
@@ -126,7 +130,7 @@ pub fn run(directory: &Path, kills: u64, seed: u64, child: &dyn Fn() -> Command)
     count
 }
 
-fn kill_one(child: &mut Command, after: Duration) -> Vec<String> {
+fn kill_one(child: &mut Command, after: Duration) -> (Vec<String>, bool) {
     let mut child = child
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -136,8 +140,10 @@ fn kill_one(child: &mut Command, after: Duration) -> Vec<String> {
     let reader = std::thread::spawn(move || output.lines().map_while(Result::ok).collect());
     std::thread::sleep(after);
     child.kill().expect("the child writes until it is killed");
-    child.wait().expect("a killed child ends");
-    reader.join().expect("reading lines does not panic")
+    let ended = child.wait().expect("a killed child ends");
+    let lines = reader.join().expect("reading lines does not panic");
+    // Without a code it was a signal, and that was ours.
+    (lines, ended.code().is_none())
 }
 
 fn check(store: &Store, known: &BTreeMap<String, Known>, count: &mut Count) {
