@@ -27,6 +27,8 @@ mod ldk;
 mod name;
 mod open;
 mod record;
+#[cfg(feature = "sqlite-twin")]
+mod sqlite;
 mod store;
 mod witness;
 mod writer;
@@ -35,6 +37,8 @@ pub use compact::{Budget, Compaction};
 pub use database::Standing;
 pub use error::{OpenError, StoreError};
 pub use record::MAX_VALUE_LEN;
+#[cfg(feature = "sqlite-twin")]
+pub use sqlite::SqliteStore;
 pub use store::{Change, Options, Store};
 
 /// The example in the README is compiled and run with the tests.

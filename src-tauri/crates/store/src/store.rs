@@ -355,7 +355,7 @@ impl Drop for Inner {
     }
 }
 
-fn check_all(changes: Vec<Change>) -> Result<Vec<Edit>, StoreError> {
+pub(crate) fn check_all(changes: Vec<Change>) -> Result<Vec<Edit>, StoreError> {
     changes.into_iter().map(Change::check).collect()
 }
 

@@ -1,8 +1,9 @@
 //! LDK's own conformance tests for a store, which live unpublished in `lightning-persister`, done over;
-//! and LDK's persisters on top of the store.
+//! and LDK's persisters on top of the store. The sled store and its SQLite twin stand the same tests.
 
 #![allow(clippy::unwrap_used)]
 
+use std::path::Path;
 use std::sync::Arc;
 
 use lightning::io::ErrorKind;
@@ -10,18 +11,54 @@ use lightning::util::persist::{
     KVSTORE_NAMESPACE_KEY_ALPHABET, KVSTORE_NAMESPACE_KEY_MAX_LEN, KVStore, KVStoreSync, MigratableKVStore,
     migrate_kv_store_data,
 };
-use pilotlight_store::{Store, StoreError};
+use pilotlight_store::{SqliteStore, Store, StoreError};
 
-fn new_store() -> (tempfile::TempDir, Store) {
+/// A store that the tests can open.
+trait Twin: KVStoreSync + KVStore + MigratableKVStore + Clone + Send + Sync + 'static {
+    fn open_in(directory: &Path) -> Self;
+}
+
+impl Twin for Store {
+    fn open_in(directory: &Path) -> Self {
+        Self::open(directory).unwrap()
+    }
+}
+
+impl Twin for SqliteStore {
+    fn open_in(directory: &Path) -> Self {
+        Self::open(directory).unwrap()
+    }
+}
+
+fn new_store<S: Twin>() -> (tempfile::TempDir, S) {
     let directory = tempfile::tempdir().unwrap();
-    let store = Store::open(directory.path()).unwrap();
+    let store = S::open_in(directory.path());
     (directory, store)
 }
 
+/// Each test once on either store.
+macro_rules! on_both {
+    ($($test:ident),+ $(,)?) => {
+        mod sled_store {
+            $(#[test] fn $test() { super::$test::<pilotlight_store::Store>(); })+
+        }
+        mod sqlite_twin {
+            $(#[test] fn $test() { super::$test::<pilotlight_store::SqliteStore>(); })+
+        }
+    };
+}
+
+on_both!(
+    read_write_remove_list_persist,
+    every_allowed_character_and_neighbouring_namespaces_keep_apart,
+    everything_migrates_to_another_store,
+    the_order_of_async_writes_is_the_order_of_the_calls,
+    ldks_helpers_take_the_store,
+);
+
 /// `do_read_write_remove_list_persist`, with typed errors where LDK's own stores panic in debug builds.
-#[test]
-fn read_write_remove_list_persist() {
-    let (_directory, store) = new_store();
+fn read_write_remove_list_persist<S: Twin>() {
+    let (_directory, store) = new_store::<S>();
     let kv: &dyn KVStoreSync = &store;
     let data = vec![42u8; 32];
     let (primary, secondary, key) = ("testspace", "testsubspace", "testkey");
@@ -64,9 +101,8 @@ fn read_write_remove_list_persist() {
     assert!(kv.list(&longest, &longest).unwrap().is_empty());
 }
 
-#[test]
-fn every_allowed_character_and_neighbouring_namespaces_keep_apart() {
-    let (_directory, store) = new_store();
+fn every_allowed_character_and_neighbouring_namespaces_keep_apart<S: Twin>() {
+    let (_directory, store) = new_store::<S>();
     let kv: &dyn KVStoreSync = &store;
     for character in KVSTORE_NAMESPACE_KEY_ALPHABET.chars() {
         let name = character.to_string();
@@ -96,10 +132,9 @@ fn every_allowed_character_and_neighbouring_namespaces_keep_apart() {
 }
 
 /// `do_test_data_migration`.
-#[test]
-fn everything_migrates_to_another_store() {
-    let (_a, mut source) = new_store();
-    let (_b, mut target) = new_store();
+fn everything_migrates_to_another_store<S: Twin>() {
+    let (_a, mut source) = new_store::<S>();
+    let (_b, mut target) = new_store::<S>();
     let mut expected = Vec::new();
     for (primary, secondary) in [
         ("", ""),
@@ -125,10 +160,9 @@ fn everything_migrates_to_another_store() {
     }
 }
 
-#[test]
-fn the_order_of_async_writes_is_the_order_of_the_calls() {
+fn the_order_of_async_writes_is_the_order_of_the_calls<S: Twin>() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let (_directory, store) = new_store();
+    let (_directory, store) = new_store::<S>();
     let kv: &dyn KVStore = &store;
     runtime.block_on(async {
         // Called in order, awaited backwards, one of them never.
@@ -153,8 +187,7 @@ fn the_order_of_async_writes_is_the_order_of_the_calls() {
     });
 }
 
-#[test]
-fn ldks_helpers_take_the_store() {
+fn ldks_helpers_take_the_store<S: Twin>() {
     use lightning::chain::chaininterface::{BroadcasterInterface, ConfirmationTarget, FeeEstimator};
     use lightning::chain::chainmonitor::Persist;
     use lightning::sign::{InMemorySigner, KeysManager};
@@ -175,7 +208,7 @@ fn ldks_helpers_take_the_store() {
     }
     fn is_persister<P: Persist<InMemorySigner>>(_persister: &P) {}
 
-    let (_directory, store) = new_store();
+    let (_directory, store) = new_store::<S>();
     let keys = KeysManager::new(&[7; 32], 0, 0, true);
     let persister = MonitorUpdatingPersister::new(
         Arc::new(store.clone()),
