@@ -13,9 +13,11 @@
 //! * `open.rs`, `claim.rs`: opening within a time limit, once per process and machine;
 //! * `database.rs`, `layout.rs`: one sled database, and which of those in the directory is the one;
 //! * `digest.rs`, `witness.rs`: how a loss is noticed that sled does not notice;
+//! * [`Capsules`] (`capsule/`): encrypted copies of the whole store, and what may be done with one;
 //! * `compact.rs`: writing a database anew, for space, for a new format, for a restored state;
 //! * [`files`]: whole files written atomically, for what is too large or too cheap for a database.
 
+mod capsule;
 mod claim;
 mod compact;
 mod database;
@@ -33,6 +35,7 @@ mod store;
 mod witness;
 mod writer;
 
+pub use capsule::{CapsuleError, Capsules, Restored, Slot};
 pub use compact::{Budget, Compaction};
 pub use database::Standing;
 pub use error::{OpenError, StoreError};

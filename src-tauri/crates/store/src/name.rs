@@ -69,13 +69,18 @@ pub(crate) fn parse(database_key: &[u8]) -> Option<(&str, &str, &str, u16)> {
     let [SEPARATOR, high, low] = *suffix else {
         return None;
     };
+    let (primary, secondary, key) = split(names)?;
+    Some((primary, secondary, key, u16::from_be_bytes([high, low])))
+}
+
+/// Splits what all chunks of a value share, [`Name::prefix`], into its three names.
+pub(crate) fn parse_prefix(prefix: &[u8]) -> Option<(&str, &str, &str)> {
+    split(prefix.strip_suffix(&[SEPARATOR])?)
+}
+
+fn split(names: &[u8]) -> Option<(&str, &str, &str)> {
     let mut parts = std::str::from_utf8(names).ok()?.split('\0');
-    let found = (
-        parts.next()?,
-        parts.next()?,
-        parts.next()?,
-        u16::from_be_bytes([high, low]),
-    );
+    let found = (parts.next()?, parts.next()?, parts.next()?);
     parts.next().is_none().then_some(found)
 }
 

@@ -169,7 +169,6 @@ impl MigratableKVStore for SqliteStore {
 }
 
 fn parts(name: &Name) -> (String, String, String) {
-    let key = name.chunk_key(0);
-    let (primary, secondary, key, _) = name::parse(&key).expect("a checked name parses back");
+    let (primary, secondary, key) = name::parse_prefix(name.prefix()).expect("a checked name parses back");
     (primary.to_owned(), secondary.to_owned(), key.to_owned())
 }

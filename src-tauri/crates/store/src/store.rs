@@ -302,6 +302,25 @@ impl Store {
         Ok(keys)
     }
 
+    /// Visits every value, all of one moment, and returns the generation of that moment.
+    pub(crate) fn each_value(&self, mut visit: impl FnMut(&Name, &[u8])) -> Result<u64, StoreError> {
+        self.inner.shared.read(|database| {
+            let mut names = Vec::new();
+            each_name(&database.kv, &[], |primary, secondary, key| {
+                names.push(Name::new(primary, secondary, key));
+            })?;
+            for name in names {
+                let name = name?;
+                let entries = database
+                    .kv
+                    .scan_prefix(name.prefix())
+                    .map(|entry| entry.map_err(unreadable));
+                visit(&name, &record::decode(&name, entries)?);
+            }
+            Ok(database.seal.generation)
+        })
+    }
+
     pub(crate) fn all_keys(&self) -> Result<Vec<(String, String, String)>, StoreError> {
         let mut all = Vec::new();
         self.inner.shared.read(|database| {
