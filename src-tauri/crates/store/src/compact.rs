@@ -61,6 +61,9 @@ pub struct Compaction {
     pub took: Duration,
 }
 
+/// One pass over the entries of a database, in the order of their keys.
+pub(crate) type Entries<'a, K, V, E> = Box<dyn Iterator<Item = Result<(K, V), E>> + 'a>;
+
 /// Why a database could not be written anew. The old one is as it was.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RewriteError {
@@ -109,7 +112,7 @@ pub(crate) enum Step {
 /// and proves that it is there.
 pub(crate) fn rewrite<'a, K, V, E>(
     root: &Path,
-    entries: &impl Fn() -> Box<dyn Iterator<Item = Result<(K, V), E>> + 'a>,
+    entries: &impl Fn() -> Entries<'a, K, V, E>,
     seal: Seal,
     place: Place,
     deadline: Instant,
@@ -139,7 +142,7 @@ where
 
 fn import<'a, K, V, E>(
     root: &Path,
-    entries: &impl Fn() -> Box<dyn Iterator<Item = Result<(K, V), E>> + 'a>,
+    entries: &impl Fn() -> Entries<'a, K, V, E>,
     seal: Seal,
     place: Place,
     deadline: Instant,
@@ -179,7 +182,7 @@ where
 
 /// Every entry is the same, none is missing, none is too many, and every value can be read.
 fn verify<'a, K, V, E>(
-    entries: &impl Fn() -> Box<dyn Iterator<Item = Result<(K, V), E>> + 'a>,
+    entries: &impl Fn() -> Entries<'a, K, V, E>,
     copy: &Database,
     seal: Seal,
 ) -> Result<(), RewriteError>

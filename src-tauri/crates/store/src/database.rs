@@ -6,6 +6,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::compact::Entries;
 use crate::digest::Digest;
 use crate::layout::{FIRST_FORMAT, FORMAT, Place, damaged, io};
 use crate::name::{self, Name};
@@ -184,9 +185,13 @@ impl Database {
 }
 
 /// A pass over all entries of a tree but our own, as often as it is asked for.
+#[allow(
+    clippy::needless_lifetimes,
+    reason = "left out, it would mean another one within Fn()"
+)]
 pub(crate) fn entries_of<'a>(
     kv: &'a sled::Tree,
-) -> impl Fn() -> Box<dyn Iterator<Item = Result<(sled::IVec, sled::IVec), sled::Error>> + 'a> {
+) -> impl Fn() -> Entries<'a, sled::IVec, sled::IVec, sled::Error> {
     || {
         Box::new(
             kv.iter()

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::claim::Claim;
 use crate::database::{self, Database, Seal};
 use crate::layout::{self, FIRST_FORMAT, FORMAT, Place, damaged, io};
-use crate::witness::{Testimony, Witness};
+use crate::witness::{Heard, Witness};
 use crate::{OpenError, compact, files};
 
 /// A healthy database of 50 MB opens in well under a second; a damaged one may make sled search for ever. Five
@@ -81,7 +81,7 @@ fn open_and_check(root: &Path, deadline: Instant) -> Result<(Database, Witness),
         generation, digest, ..
     } = database.seal;
     let witness =
-        Witness::swear(root, said.flatten(), generation, digest).map_err(|source| io(root, source))?;
+        Witness::swear(root, said.testimony(), generation, digest).map_err(|source| io(root, source))?;
     if named != Some(database.place) {
         // The format file comes last: it must not outlive what it vouches for.
         layout::sync_database(root, database.place).map_err(|source| io(root, source))?;
@@ -101,13 +101,14 @@ fn only_place(root: &Path) -> Result<Option<Place>, OpenError> {
     }
 }
 
-fn create(
-    root: &Path,
-    said: Option<Option<Testimony>>,
-    deadline: Instant,
-) -> Result<(Database, u32), OpenError> {
+fn create(root: &Path, said: Heard, deadline: Instant) -> Result<(Database, u32), OpenError> {
     // A witness is made after the first database. With nothing acknowledged there is nothing to lose.
-    if said.is_some_and(|said| said.is_none_or(|said| said.generation > 0)) {
+    let was_used = match said {
+        Heard::Nobody => false,
+        Heard::Gibberish => true,
+        Heard::Said(said) => said.generation > 0,
+    };
+    if was_used {
         return Err(damaged(root, "its database is gone"));
     }
     let place = layout::next_place(root, 0).map_err(|source| io(root, source))?;
@@ -141,30 +142,25 @@ fn migrate(root: &Path, old: Database, deadline: Instant) -> Result<Database, Op
 }
 
 /// Holds what the database says against what was acknowledged.
-fn confront(
-    root: &Path,
-    database: &Database,
-    said: Option<Option<Testimony>>,
-    named: bool,
-) -> Result<(), OpenError> {
+fn confront(root: &Path, database: &Database, said: Heard, named: bool) -> Result<(), OpenError> {
     let Seal {
         generation, digest, ..
     } = database.seal;
     match said {
-        Some(Some(said)) if said.generation > generation => Err(damaged(
+        Heard::Said(said) if said.generation > generation => Err(damaged(
             root,
             &format!(
                 "it ends at batch {generation}, {} was acknowledged",
                 said.generation
             ),
         )),
-        Some(Some(said)) if said.generation == generation && said.digest != digest => {
+        Heard::Said(said) if said.generation == generation && said.digest != digest => {
             Err(damaged(root, "it is not what was acknowledged"))
         }
-        Some(Some(_)) => Ok(()),
+        Heard::Said(_) => Ok(()),
         // Cut short while it was created, when nothing had been acknowledged.
-        None if !named && generation == 0 && digest.count == 0 => Ok(()),
-        None => Err(damaged(root, "its witness is gone")),
-        Some(None) => Err(damaged(root, "its witness is unreadable")),
+        Heard::Nobody if !named && generation == 0 && digest.count == 0 => Ok(()),
+        Heard::Nobody => Err(damaged(root, "its witness is gone")),
+        Heard::Gibberish => Err(damaged(root, "its witness is unreadable")),
     }
 }

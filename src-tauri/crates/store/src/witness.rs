@@ -33,6 +33,25 @@ pub(crate) struct Testimony {
     sequence: u64,
 }
 
+/// What comes of asking the witness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// There is no such file.
+    Nobody,
+    /// The file can no longer be read.
+    Gibberish,
+    Said(Testimony),
+}
+
+impl Heard {
+    pub(crate) fn testimony(self) -> Option<Testimony> {
+        match self {
+            Self::Said(testimony) => Some(testimony),
+            Self::Nobody | Self::Gibberish => None,
+        }
+    }
+}
+
 /// The open file.
 #[derive(Debug)]
 pub(crate) struct Witness {
@@ -41,22 +60,19 @@ pub(crate) struct Witness {
 }
 
 impl Witness {
-    /// Reads what was last said: `None` without a file, `Some(None)` if it can no longer be read.
-    #[allow(
-        clippy::option_option,
-        reason = "no witness and an unreadable one mean different things"
-    )]
-    pub(crate) fn hear(root: &Path) -> io::Result<Option<Option<Testimony>>> {
+    /// Reads what was last said.
+    pub(crate) fn hear(root: &Path) -> io::Result<Heard> {
         let mut bytes = Vec::new();
         match File::open(layout::witness_file(root)) {
             Ok(file) => file.take(FILE_LEN as u64).read_to_end(&mut bytes)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Heard::Nobody),
             Err(error) => return Err(error),
         };
         let second = usize::try_from(SLOT_DISTANCE).unwrap_or(usize::MAX);
         let slots = [bytes.get(..SLOT_LEN), bytes.get(second..)];
         let said = slots.into_iter().flatten().filter_map(parse);
-        Ok(Some(said.max_by_key(|testimony| testimony.sequence)))
+        let last = said.max_by_key(|testimony| testimony.sequence);
+        Ok(last.map_or(Heard::Gibberish, Heard::Said))
     }
 
     /// Opens the witness for writing, going on after what it said, and lets it say what holds now, durably.
@@ -132,12 +148,12 @@ mod tests {
     fn the_last_word_counts_and_a_torn_one_leaves_the_one_before() {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path();
-        assert_eq!(Witness::hear(root).unwrap(), None);
+        assert_eq!(Witness::hear(root).unwrap(), Heard::Nobody);
         let mut witness = Witness::swear(root, None, 0, Digest::default()).unwrap();
         for generation in 1..=5 {
             witness.say(generation, Digest::default()).unwrap();
         }
-        let said = Witness::hear(root).unwrap().unwrap().unwrap();
+        let said = Witness::hear(root).unwrap().testimony().unwrap();
         assert_eq!((said.generation, said.closed), (5, false));
 
         let path = layout::witness_file(root);
@@ -147,17 +163,17 @@ mod tests {
             let mut changed = bytes.clone();
             changed[at] ^= 4;
             std::fs::write(&path, changed).unwrap();
-            let said = Witness::hear(root).unwrap().unwrap().unwrap();
+            let said = Witness::hear(root).unwrap().testimony().unwrap();
             assert!((4..=5).contains(&said.generation), "byte {at}");
         }
         std::fs::write(&path, [7; FILE_LEN]).unwrap();
-        assert_eq!(Witness::hear(root).unwrap(), Some(None));
+        assert_eq!(Witness::hear(root).unwrap(), Heard::Gibberish);
 
         std::fs::write(&path, bytes).unwrap();
-        let said = Witness::hear(root).unwrap().unwrap();
+        let said = Witness::hear(root).unwrap().testimony();
         let mut witness = Witness::swear(root, said, 5, Digest::default()).unwrap();
         witness.close(6, Digest::default()).unwrap();
-        let said = Witness::hear(root).unwrap().unwrap().unwrap();
+        let said = Witness::hear(root).unwrap().testimony().unwrap();
         assert_eq!((said.generation, said.closed), (6, true));
     }
 }

@@ -33,6 +33,7 @@ fn damage_is_told_or_does_no_harm() {
     let said = count.to_json();
     assert!(count.is_whole(), "{said:#}");
     assert_eq!(count.cases, cases, "{said:#}");
+    assert_eq!(count.recovered, count.reported - count.timed_out, "{said:#}");
     assert!(
         count.served > 0 && count.reported > cases / 10,
         "the faults did too little to prove anything: {said:#}"

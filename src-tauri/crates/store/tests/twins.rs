@@ -60,7 +60,7 @@ fn said<T>(result: Result<T, lightning::io::Error>) -> Result<T, ErrorKind> {
     result.map_err(|error| error.kind())
 }
 
-fn all(store: &(impl KVStoreSync + MigratableKVStore)) -> Vec<(String, String, String, Vec<u8>)> {
+fn all(store: &impl MigratableKVStore) -> Vec<(String, String, String, Vec<u8>)> {
     let mut keys = store.list_all_keys().unwrap();
     keys.sort();
     keys.into_iter()

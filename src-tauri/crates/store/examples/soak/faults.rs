@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use lightning::util::persist::{KVStoreSync, MigratableKVStore};
-use pilotlight_store::{Change, Store};
+use pilotlight_store::{Capsules, Change, Store};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::json;
@@ -37,6 +37,8 @@ pub struct Count {
     pub escaped: u64,
     /// No answer within five seconds.
     pub hung: u64,
+    /// Of the reports, those after which a capsule brought everything back.
+    pub recovered: u64,
     /// The slowest answer, in milliseconds.
     pub slowest_ms: u64,
     /// Of the reports, those that an open ended at its time limit.
@@ -58,6 +60,7 @@ impl Count {
             "wrong": self.wrong,
             "escaped": self.escaped,
             "hung": self.hung,
+            "recovered": self.recovered,
             "slowest_ms": self.slowest_ms,
             "timed_out": self.timed_out,
             "bad": self.bad,
@@ -99,6 +102,10 @@ pub fn run(first: u64, cases: u64, child: &dyn Fn(u64, u64) -> Command) -> Count
             match verdict {
                 "served" => count.served += 1,
                 "reported" => count.reported += 1,
+                "recovered" => {
+                    count.reported += 1;
+                    count.recovered += 1;
+                }
                 "wrong" => count.wrong += 1,
                 _ => count.escaped += 1,
             }
@@ -108,7 +115,9 @@ pub fn run(first: u64, cases: u64, child: &dyn Fn(u64, u64) -> Command) -> Count
             if u128::from(took) > PATIENCE.as_millis() {
                 count.hung += 1;
             }
-            if !matches!(verdict, "served" | "reported") || u128::from(took) > PATIENCE.as_millis() {
+            if !matches!(verdict, "served" | "reported" | "recovered")
+                || u128::from(took) > PATIENCE.as_millis()
+            {
                 count.tell(&line);
             }
         }
@@ -143,7 +152,12 @@ pub fn judge(directory: &Path, first: u64, cases: u64) {
         let took = begun.elapsed().as_millis();
         let (verdict, what) = match verdict {
             Ok(Verdict::Served) => ("served", String::new()),
-            Ok(Verdict::Reported(what)) => ("reported", what),
+            // The thread of an open without end holds on to the directory; only a new process could go on.
+            Ok(Verdict::Reported(what)) if what.contains("did not open within") => ("reported", what),
+            Ok(Verdict::Reported(what)) => match template.recover(&place) {
+                Ok(()) => ("recovered", what),
+                Err(failure) => ("wrong", format!("{what}; not restored: {failure}")),
+            },
             Ok(Verdict::Wrong(what)) => ("wrong", what),
             Err(_) => ("panicked", String::new()),
         };
@@ -171,6 +185,7 @@ type Values = BTreeMap<(String, String, String), Vec<u8>>;
 /// A store, and what was acknowledged in it.
 struct Template {
     path: PathBuf,
+    capsules: Capsules,
     values: Values,
 }
 
@@ -203,6 +218,8 @@ impl Template {
                 store.compact().expect("the disk works");
             }
         }
+        let capsules = Capsules::new(path.with_extension("capsules"), &[1; 32]);
+        capsules.write(&store).expect("the disk works");
         if number.is_multiple_of(2) {
             store.close().expect("the disk works");
         }
@@ -211,6 +228,7 @@ impl Template {
         let _ = fs::remove_dir_all(&work);
         Self {
             path: path.to_owned(),
+            capsules,
             values,
         }
     }
@@ -246,6 +264,18 @@ impl Template {
             |error| Verdict::Reported(error.to_string()),
             |()| self.compare(&store),
         )
+    }
+
+    /// Restores the damaged store from its capsule.
+    fn recover(&self, place: &Path) -> Result<(), String> {
+        self.capsules
+            .restore(place, None)
+            .map_err(|error| error.to_string())?;
+        let store = Store::open(place).map_err(|error| error.to_string())?;
+        match self.compare(&store) {
+            Verdict::Served => Ok(()),
+            Verdict::Reported(what) | Verdict::Wrong(what) => Err(what),
+        }
     }
 
     fn compare(&self, store: &Store) -> Verdict {

@@ -13,6 +13,7 @@ mod seal;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::compact::Entries;
 use crate::database::{Database, Seal, Standing};
 use crate::digest::Digest;
 use crate::layout::{self, Place};
@@ -144,7 +145,7 @@ impl Capsules {
         let work = move |root: &Path, deadline| {
             let io = |source| layout::io(root, source);
             // A witness that can no longer be read proves nothing, and neither does one that is gone.
-            let said = Witness::hear(root).map_err(io)?.flatten();
+            let said = Witness::hear(root).map_err(io)?.testimony();
             let standing = verdict(generation, said, recorded);
             let acknowledged = said.map(|said| said.generation).max(recorded);
             let values = rows.len();
@@ -248,7 +249,7 @@ fn build(
         standing,
     };
     let place = layout::next_place(root, 0).map_err(|source| layout::io(root, source))?;
-    let pass = || -> Box<dyn Iterator<Item = Result<(&[u8], &[u8]), std::io::Error>>> {
+    let pass = || -> Entries<'_, &[u8], &[u8], std::io::Error> {
         Box::new(
             entries
                 .iter()
@@ -264,6 +265,7 @@ mod tests {
 
     #[test]
     fn only_a_proof_makes_a_restored_state_live() {
+        use Standing::{Live, RecoveryOnly};
         let directory = tempfile::tempdir().unwrap();
         let said = |generation, closed| {
             let _ = std::fs::remove_file(layout::witness_file(directory.path()));
@@ -271,9 +273,8 @@ mod tests {
             if closed {
                 witness.close(generation, Digest::default()).unwrap();
             }
-            Witness::hear(directory.path()).unwrap().unwrap()
+            Witness::hear(directory.path()).unwrap().testimony()
         };
-        use Standing::{Live, RecoveryOnly};
         for (witness, recorded, expected) in [
             (None, None, RecoveryOnly),
             (said(10, false), None, RecoveryOnly),
