@@ -120,10 +120,30 @@ pub enum Command {
     },
     /// Print the records of the last wakes, newest first.
     History,
+    /// Look at the state capsules, or put the newest in the place of a damaged database.
+    Capsule {
+        /// What to do with them.
+        #[command(subcommand)]
+        action: CapsuleAction,
+    },
     /// Print our node id.
     NodeId,
     /// Stay up, print what happens, until SIGINT, SIGTERM or the end of stdin.
     Run,
+}
+
+/// What to do with the state capsules.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub enum CapsuleAction {
+    /// Print what the two files hold.
+    Inspect,
+    /// Put the newest capsule in the place of the database. Unless it is proven that no newer state was ever acknowledged,
+    /// the wallet will not run channels on it (`"live": false`).
+    Restore {
+        /// The last generation, if it was recorded elsewhere.
+        #[arg(long, value_name = "GENERATION")]
+        recorded: Option<u64>,
+    },
 }
 
 /// `all`, or so many sat.

@@ -14,7 +14,7 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
-use crate::args::{Args, Command};
+use crate::args::{Args, CapsuleAction, Command};
 use crate::output::{Answer, say, wake_exit};
 
 /// Longest wait for the channels to come up before a payment is tried without them.
@@ -37,6 +37,12 @@ pub async fn perform(args: Args) -> Result<Answer> {
         Command::Wake { kind, budget_secs } => Ok(wake(&lifecycle, kind.into(), budget_secs).await),
         Command::History => Ok(Answer::new(lifecycle.history().await?)),
         Command::Run => run(&lifecycle, args.json).await,
+        Command::Capsule {
+            action: CapsuleAction::Inspect,
+        } => Ok(Answer::new(lifecycle.inspect_capsules().await?)),
+        Command::Capsule {
+            action: CapsuleAction::Restore { recorded },
+        } => Ok(Answer::new(lifecycle.restore_capsule(recorded).await?)),
         command => {
             let node = lifecycle.enter_foreground().await?;
             let answer = ask(&node, command, args.json).await;
@@ -163,9 +169,11 @@ async fn ask(node: &Arc<Node>, command: Command, json: bool) -> Result<Answer> {
             node.sync().await?;
             Ok(Answer::new(node.payments().await?))
         }
-        Command::Init { .. } | Command::Wake { .. } | Command::History | Command::Run => {
-            Err(Error::new(ErrorCode::Internal, "this command needs no node"))
-        }
+        Command::Init { .. }
+        | Command::Wake { .. }
+        | Command::History
+        | Command::Capsule { .. }
+        | Command::Run => Err(Error::new(ErrorCode::Internal, "this command needs no node")),
     }
 }
 

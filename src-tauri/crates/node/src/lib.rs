@@ -2,6 +2,7 @@
 //!
 //! Start at [`Lifecycle`], the one owner of the node. Nothing here knows of Tauri, iOS or a screen.
 
+mod capsules;
 mod chain;
 mod clock;
 pub mod config;
@@ -17,6 +18,7 @@ mod rows;
 mod seed;
 mod wake;
 
+pub use capsules::{CapsuleRestored, CapsuleSlot};
 pub use config::{Config, PeerAddress};
 pub use error::{Error, ErrorClass, ErrorCode, ErrorReport, Result};
 pub use lifecycle::Lifecycle;

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::broadcast;
 use zeroize::Zeroizing;
 
+use crate::capsules::{self, CapsuleRestored, CapsuleSlot};
 use crate::config::Config;
 use crate::error::{Error, ErrorCode, ErrorReport, Result};
 use crate::models::{NodeEvent, Overview, WalletState};
@@ -133,6 +134,34 @@ impl Lifecycle {
     /// [`ErrorCode::NoWallet`], [`ErrorCode::Locked`], [`ErrorCode::StorageCorrupt`].
     pub async fn reveal_words(&self) -> Result<Zeroizing<String>> {
         Ok(self.seed()?.words())
+    }
+
+    /// What state capsules there are.
+    ///
+    /// # Errors
+    /// [`ErrorCode::NoWallet`], [`ErrorCode::Locked`], [`ErrorCode::StorageCorrupt`].
+    pub async fn inspect_capsules(&self) -> Result<Vec<CapsuleSlot>> {
+        capsules::inspect(&self.config, &self.seed()?)
+    }
+
+    /// Puts the newest state capsule in the place of a database that can no longer be opened. `recorded` is the last
+    /// generation that someone else kept a record of. Unless it is proven that nothing is newer, the wallet will not open
+    /// on it.
+    ///
+    /// # Errors
+    /// [`ErrorCode::InUse`] while the node is up, [`ErrorCode::StorageCorrupt`] without a capsule,
+    /// [`ErrorCode::StorageFailed`], [`ErrorCode::NoWallet`], [`ErrorCode::Locked`].
+    pub async fn restore_capsule(&self, recorded: Option<u64>) -> Result<CapsuleRestored> {
+        // Held throughout: nobody opens the node meanwhile.
+        let state = self.state.lock().await;
+        if state.node.is_some() {
+            return Err(Error::new(ErrorCode::InUse, "the node is up"));
+        }
+        let (config, seed) = (self.config.clone(), self.seed()?);
+        let restoring = tokio::task::spawn_blocking(move || capsules::restore(&config, &seed, recorded));
+        restoring
+            .await
+            .map_err(|e| Error::new(ErrorCode::StorageFailed, format!("restoring a capsule: {e}")))?
     }
 
     /// The app is open: the node is up when this returns, syncs in the background, and stays up.

@@ -15,10 +15,11 @@ use lightning::chain::channelmonitor::{Balance, BalanceSource};
 use lightning::sign::SpendableOutputDescriptor;
 use lightning::util::sweep::OutputSpendStatus;
 use lightning_background_processor::{NO_LIQUIDITY_MANAGER, process_events_async};
-use pilotlight_store::{OpenError, Store};
+use pilotlight_store::{Capsules, OpenError, Store};
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
+use crate::capsules;
 use crate::chain::{Broadcaster, EsploraSource, Fees};
 use crate::config::{Config, PeerAddress};
 use crate::error::{Error, ErrorCode, Result};
@@ -48,6 +49,7 @@ pub struct Node {
     network: Network,
     lsp: Option<PeerAddress>,
     store: Arc<Store>,
+    capsules: Capsules,
     chain: Arc<EsploraSource>,
     fees: Arc<Fees>,
     broadcaster: Arc<Broadcaster>,
@@ -84,8 +86,10 @@ impl Node {
         events: broadcast::Sender<NodeEvent>,
     ) -> Result<Arc<Self>> {
         config.validate()?;
+        let capsules = capsules::capsules(config, seed)?;
         let keys = seed.keys(config.network)?;
         let store = Arc::new(Store::open(config.data_dir.join("store")).map_err(|e| open_error(&e))?);
+        capsules::must_be_live(&store)?;
         let chain = Arc::new(EsploraSource::new(&config.esplora_url)?);
         let fees = Arc::new(Fees::default());
         if let Some(known) = rows::read(&store, Kind::Chain, FEES)? {
@@ -125,6 +129,7 @@ impl Node {
             peers: Peers::new(Arc::clone(&store), Arc::clone(&lightning.peers)),
             id: lightning.channels.get_our_node_id().to_string(),
             store,
+            capsules,
             chain,
             fees,
             broadcaster,

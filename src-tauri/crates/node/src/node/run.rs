@@ -425,6 +425,10 @@ impl Node {
         let written = self.persist().await;
         tasks.committer.abort();
         let _ = tasks.committer.await;
+        // Of the very last state. Without one the wallet is no worse off than before.
+        if let Err(error) = self.capsules.write(&self.store) {
+            tracing::warn!(%error, "no state capsule was written");
+        }
         let closed = self
             .store
             .close()
