@@ -88,7 +88,7 @@ impl Figures {
             rounds.sort_unstable();
             opens.insert(
                 format!("{size}_mb"),
-                json!(micros(rounds[rounds.len() / 2]) / 1000.0),
+                json!((micros(rounds[rounds.len() / 2]) / 10.0).round() / 100.0),
             );
         }
         json!({
