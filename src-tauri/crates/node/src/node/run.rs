@@ -365,6 +365,13 @@ impl Node {
             return;
         };
         let (node, stop) = (Arc::clone(self), tasks.stop.clone());
+        // A quiet time: nothing is connected yet. The writes of a start wait some tens of milliseconds for it.
+        let store = Arc::clone(&self.store);
+        tokio::task::spawn_blocking(move || match store.compact_if_due() {
+            Ok(Some(compaction)) => tracing::info!(?compaction, "store compacted"),
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "store not compacted"),
+        });
         tasks.foreground = Some(tokio::spawn(async move {
             let rounds = async {
                 loop {
