@@ -158,7 +158,13 @@ fn post_mortem(dir: &Path, stderr_file: &Path) -> Launch {
         words = tail(&dir.join("regtest").join("debug.log"), 2_000);
     }
     let words = words.trim().to_owned();
-    if words.contains("Unable to bind") || words.contains("Address already in use") {
+    // The last one is what bitcoind says when another process took the RPC port first.
+    let taken = [
+        "Unable to bind",
+        "Address already in use",
+        "Unable to start HTTP server",
+    ];
+    if taken.iter().any(|known| words.contains(known)) {
         Launch::PortTaken(words)
     } else {
         Launch::Failed(Error::Bitcoind(format!("it stopped at once: {words}")))
