@@ -9,6 +9,7 @@ pub mod config;
 mod error;
 mod lifecycle;
 mod lightning;
+mod lock;
 mod log;
 mod meter;
 mod models;

@@ -3,7 +3,7 @@
 //! Foreground and background never run two nodes. A wake that finds the node up joins it; a person who opens the app during
 //! a wake takes the node over as it is. Every change of hands happens under one lock, so no order of events can race.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::broadcast;
 use zeroize::Zeroizing;
@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use crate::capsules::{self, CapsuleRestored, CapsuleSlot};
 use crate::config::Config;
 use crate::error::{Error, ErrorCode, ErrorReport, Result};
+use crate::lock::lock;
 use crate::models::{NodeEvent, Overview, WalletState};
 use crate::node::Node;
 use crate::seed::{Found, Seed, SeedFile, SeedStore, WordCount};
@@ -84,11 +85,7 @@ impl Lifecycle {
             node_id: node.as_ref().map(|node| node.node_id().to_owned()),
             balances: node.as_ref().map(|node| node.balances()),
             syncing: node.as_ref().is_some_and(|node| node.syncing()),
-            sync_error: self
-                .sync_error
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone(),
+            sync_error: lock(&self.sync_error).clone(),
             tip_height: node
                 .and_then(|node| node.checkpoint())
                 .map(|checkpoint| checkpoint.height),
@@ -175,7 +172,7 @@ impl Lifecycle {
         let (sync_error, events) = (Arc::clone(&self.sync_error), self.events.clone());
         node.enter_foreground(move |synced| {
             let report = synced.err().map(|error| error.report());
-            *sync_error.lock().unwrap_or_else(PoisonError::into_inner) = report;
+            *lock(&sync_error) = report;
             let _ = events.send(NodeEvent::OverviewChanged);
         });
         Ok(node)

@@ -4,10 +4,12 @@
 //! library has to be wrapped and nothing is estimated. A socket that opens and closes between two samples is missed.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::lock::lock;
 
 /// How often the sockets are looked at. Short against the life of a keep-alive connection, long against the cost of a
 /// look (some microseconds for each open file).
@@ -75,7 +77,7 @@ impl Meter {
     /// What was used up to now.
     pub fn usage(&self) -> Usage {
         sample(&self.sockets);
-        let sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+        let sockets = lock(&self.sockets);
         let (mut bytes_in, mut bytes_out) = (0, 0);
         for (id, (received, sent)) in &sockets.seen {
             let (received_before, sent_before) = sockets.before.get(id).copied().unwrap_or_default();
@@ -93,7 +95,7 @@ impl Meter {
 
 fn sample(sockets: &Mutex<Sockets>) {
     let now = platform::tcp_counters();
-    let mut sockets = sockets.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut sockets = lock(sockets);
     for (id, (received, sent)) in now {
         let entry = sockets.seen.entry(id).or_default();
         *entry = (entry.0.max(received), entry.1.max(sent));

@@ -4,11 +4,13 @@
 //! lost with the queue: LDK and the sweeper offer every unconfirmed transaction again after a restart.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 use bitcoin::Transaction;
 use lightning::chain::chaininterface::BroadcasterInterface;
 use tokio::sync::Notify;
+
+use crate::lock::lock;
 
 /// Transactions kept while there is no network. LDK offers them again, so the oldest may be dropped.
 const QUEUE_LIMIT: usize = 200;
@@ -37,7 +39,7 @@ impl Broadcaster {
     }
 
     fn queue(&self) -> MutexGuard<'_, VecDeque<Transaction>> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.queue)
     }
 }
 

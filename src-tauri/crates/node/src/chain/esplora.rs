@@ -4,7 +4,7 @@
 //! also proves the tip's header before anything is told to the node, which that crate does not.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bdk_esplora::EsploraAsyncExt;
 use bdk_wallet::KeychainKind;
@@ -21,6 +21,7 @@ use super::fees::Estimates;
 use super::gate::{Closed, Gate};
 use crate::config::{PARALLEL_REQUESTS, REQUEST_RETRIES, REQUEST_TIMEOUT, STOP_GAP};
 use crate::error::{Error, ErrorCode, Result};
+use crate::lock::lock;
 use crate::log::Logger;
 
 /// How often one sync may start over because a block was found meanwhile. Blocks come every ten minutes; three in the
@@ -408,8 +409,4 @@ fn quote(words: &str) -> String {
 
 fn lie(what: &str) -> Error {
     Error::new(ErrorCode::ChainSyncFailed, format!("chain server: {what}"))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -5,12 +5,14 @@
 //! sync, so that no part of a lie is followed by another part.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bitcoin::block::Header;
 use bitcoin::{BlockHash, Txid};
 use lightning::chain::Confirm;
 use lightning::chain::transaction::TransactionData;
+
+use crate::lock::lock;
 
 /// Why a gate closed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,11 +57,7 @@ impl Gate {
 
     /// Why it closed by itself, if it did.
     pub fn closed(&self) -> Option<Closed> {
-        self.state
-            .closed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.state.closed).clone()
     }
 
     /// How many transactions were confirmed through it.
@@ -81,11 +79,7 @@ impl Gate {
 
     fn close(&self, why: Closed) {
         self.shut();
-        self.state
-            .closed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_or_insert(why);
+        lock(&self.state.closed).get_or_insert(why);
     }
 }
 

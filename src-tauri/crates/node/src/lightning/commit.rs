@@ -9,7 +9,7 @@
 //! A failed write is no different from a slow one: nothing was acknowledged, the queue stays, and nothing is lost.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use lightning::chain::ChannelMonitorUpdateStatus;
 use lightning::chain::chainmonitor::Persist;
@@ -32,6 +32,7 @@ use super::types::{ChainMonitor, ChannelManager};
 use crate::chain::{Broadcaster, Fees};
 use crate::config::MAX_PENDING_MONITOR_UPDATES;
 use crate::error::Result;
+use crate::lock::lock;
 use crate::log::Logger;
 use crate::rows;
 
@@ -330,10 +331,6 @@ impl KVStoreSync for Queue {
             .filter_map(|(key, there)| there.then_some(key))
             .collect())
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

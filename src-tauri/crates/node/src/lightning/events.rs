@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bitcoin::Amount;
 use bitcoin::secp256k1::PublicKey;
@@ -22,6 +22,7 @@ use super::payments::Payments;
 use crate::chain::Fees;
 use crate::config::ANCHOR_RESERVE_SAT;
 use crate::error::{Error, ErrorCode, Result};
+use crate::lock::lock;
 use crate::models::{Direction, NodeEvent, PaymentStatus};
 use crate::onchain::OnchainWallet;
 use crate::rows::{self, Kind};
@@ -328,7 +329,7 @@ impl EventHandler {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u128, Opening>> {
-        self.openings.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.openings)
     }
 }
 

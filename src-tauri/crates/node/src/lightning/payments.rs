@@ -1,12 +1,13 @@
 //! Lightning payments as rows: written before anything is sent, changed only forwards.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use pilotlight_store::Store;
 use tokio::sync::broadcast;
 
 use crate::clock;
 use crate::error::{Error, ErrorCode, Result};
+use crate::lock::lock;
 use crate::models::{Direction, NodeEvent, Payment, PaymentKind, PaymentStatus};
 use crate::rows::{self, Kind};
 
@@ -54,7 +55,7 @@ impl Payments {
     /// # Errors
     /// [`ErrorCode::AlreadyPaid`] if it was paid or is being paid; [`ErrorCode::InvalidInput`] if the invoice is ours.
     pub fn begin(&self, hash: &str, amount_msat: u64, description: String) -> Result<Payment> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = lock(&self.turn);
         if let Some(known) = self.get(hash)? {
             match (known.direction, known.status) {
                 (Direction::Received, _) => {
@@ -80,7 +81,7 @@ impl Payments {
     /// # Errors
     /// [`ErrorCode::StorageFailed`].
     pub fn received(&self, hash: &str, amount_msat: u64) -> Result<()> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = lock(&self.turn);
         let known = self
             .get(hash)?
             .unwrap_or_else(|| new(hash, Direction::Received, None, None));
@@ -101,7 +102,7 @@ impl Payments {
     /// # Errors
     /// [`ErrorCode::StorageFailed`].
     pub fn sent(&self, hash: &str, amount_msat: Option<u64>, fee_msat: Option<u64>) -> Result<()> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = lock(&self.turn);
         let known = self
             .get(hash)?
             .unwrap_or_else(|| new(hash, Direction::Sent, amount_msat, None));
@@ -122,7 +123,7 @@ impl Payments {
     /// # Errors
     /// [`ErrorCode::StorageFailed`].
     pub fn failed(&self, hash: &str, why: &str) -> Result<()> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = lock(&self.turn);
         match self.get(hash)? {
             Some(known) if known.status == PaymentStatus::Pending => {
                 let failure = Some(why.to_owned());

@@ -1,7 +1,7 @@
 //! Connections to peers, and where to find them again.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bitcoin::secp256k1::PublicKey;
 use pilotlight_store::Store;
@@ -9,6 +9,7 @@ use pilotlight_store::Store;
 use super::types::PeerManager;
 use crate::config::{CONNECT_TIMEOUT, PeerAddress};
 use crate::error::{Error, ErrorCode, Result};
+use crate::lock::lock;
 use crate::rows::{self, Kind};
 
 /// The peers of this wallet.
@@ -35,7 +36,7 @@ impl Peers {
     /// [`ErrorCode::PeerUnreachable`], also for the wrong node at the right address.
     pub async fn connect(&self, peer: &PeerAddress) -> Result<()> {
         let turn = {
-            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut turns = lock(&self.turns);
             Arc::clone(turns.entry(peer.node_id).or_default())
         };
         let _turn = turn.lock().await;

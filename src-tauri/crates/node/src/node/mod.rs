@@ -8,7 +8,7 @@ mod money;
 mod run;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use bitcoin::Network;
 use lightning::chain::channelmonitor::{Balance, BalanceSource};
@@ -24,6 +24,7 @@ use crate::chain::{Broadcaster, EsploraSource, Fees};
 use crate::config::{Config, PeerAddress};
 use crate::error::{Error, ErrorCode, Result};
 use crate::lightning::{EventHandler, Keys, Lightning, Parts, Payments, Peers};
+use crate::lock::lock;
 use crate::models::{Balances, NodeEvent};
 use crate::onchain::OnchainWallet;
 use crate::rows::{self, Kind};
@@ -263,8 +264,4 @@ fn open_error(error: &OpenError) -> Error {
         _ => ErrorCode::StorageFailed,
     };
     Error::new(code, format!("store: {error}"))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -7,7 +7,7 @@ mod source;
 
 use std::collections::{HashMap, HashSet};
 use std::str::FromStr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use bdk_wallet::chain::ChainPosition;
 use bdk_wallet::chain::spk_client::{FullScanRequest, FullScanResponse, SyncRequest, SyncResponse};
@@ -21,6 +21,7 @@ use pilotlight_store::Store;
 
 use crate::clock;
 use crate::error::{Error, ErrorCode, Result};
+use crate::lock::lock;
 use crate::models::{Direction, Payment, PaymentKind, PaymentStatus};
 use rows::ChangeSets;
 
@@ -342,7 +343,7 @@ impl OnchainWallet {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner)
     }
 }
 
