@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 
 import { fail, progress, say } from './lib/console.mjs';
+import { adoptBuilds } from './lib/ensure.mjs';
 import { cache } from './lib/paths.mjs';
 import { dieTogether, run } from './lib/process.mjs';
 
@@ -49,6 +50,7 @@ if (unknown !== undefined) {
 
 dieTogether();
 try {
+  await adoptBuilds();
   const results = {};
   for (const name of wanted) {
     results[name] = await SUBJECTS[name].measure();

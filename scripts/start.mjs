@@ -7,7 +7,7 @@ import { parseArgs } from 'node:util';
 
 import { fail, progress, say } from './lib/console.mjs';
 import { bringUp, Wallet } from './lib/devnet.mjs';
-import { ensureNode, ensureNodeModules, ensurePackages, ensureRust } from './lib/ensure.mjs';
+import { adoptBuilds, ensureNode, ensureNodeModules, ensurePackages, ensureRust } from './lib/ensure.mjs';
 import { built } from './lib/paths.mjs';
 import { dieTogether, isLeaving, run, start, stop } from './lib/process.mjs';
 
@@ -44,6 +44,7 @@ async function main() {
     return 1;
   }
   ensureRust();
+  await adoptBuilds();
   await ensurePackages('base', 'bitcoind', ...(headless ? [] : ['window']));
   await build(headless);
   return headless ? withoutWindow() : withWindow();

@@ -9,7 +9,14 @@ import { parseArgs } from 'node:util';
 
 import { duration, fail, progress, say } from './lib/console.mjs';
 import { fromCargoTest, fromJUnit, fromVitest } from './lib/counts.mjs';
-import { ensureNextest, ensureNode, ensureNodeModules, ensurePackages, ensureRust } from './lib/ensure.mjs';
+import {
+  adoptBuilds,
+  ensureNextest,
+  ensureNode,
+  ensureNodeModules,
+  ensurePackages,
+  ensureRust,
+} from './lib/ensure.mjs';
 import { built, root } from './lib/paths.mjs';
 import { dieTogether, run, show } from './lib/process.mjs';
 
@@ -59,6 +66,7 @@ async function step(name, work) {
 async function prepare() {
   ensureNode();
   ensureRust();
+  await adoptBuilds();
   // Linting and the tests of the shell compile the desktop app, so they need its libraries as well.
   await ensurePackages('base', 'window', ...(runs('rust', 'e2e') ? ['bitcoind', 'e2e'] : []));
   await ensureNodeModules();

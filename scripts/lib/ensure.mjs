@@ -2,11 +2,11 @@
 // the exact line to type.
 
 import { spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { progress, say } from './console.mjs';
-import { cache, root, tools } from './paths.mjs';
+import { cache, root, target, tools } from './paths.mjs';
 import { Failed, run, works } from './process.mjs';
 
 /** Debian's names. */
@@ -45,6 +45,22 @@ export function ensureRust() {
   if (works('cargo')) return;
   const line = "curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh";
   throw new Failed(`Rust is missing. Install it and open a new terminal:\n\n    ${line}\n`);
+}
+
+/**
+ * Makes the build cache this checkout's. What cargo built of our own crates in another checkout holds paths into it, and
+ * cargo does not notice: its files may be newer than ours. What was built of dependencies holds none, and stays.
+ */
+export async function adoptBuilds() {
+  const marker = join(target, 'checkout');
+  if (existsSync(marker) && readFileSync(marker, 'utf8') === root) return;
+  if (existsSync(target)) {
+    const metadata = await run('cargo', ['metadata', '--locked', '--no-deps', '--format-version', '1']);
+    const ours = JSON.parse(metadata).packages.flatMap(({ name }) => ['-p', name]);
+    for (const profile of ['dev', 'release']) await run('cargo', ['clean', '--profile', profile, ...ours]);
+  }
+  mkdirSync(target, { recursive: true });
+  writeFileSync(marker, root);
 }
 
 /** Installs the system packages of these groups, those of them that are missing. */
