@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::config::Config;
 use crate::error::{Error, ErrorCode, Result};
-use crate::seed::Seed;
+use crate::seed::{Keys, Seed};
 
 /// Beside the store and not in it: what befalls the one should not befall the other.
 const DIRECTORY: &str = "capsules";
@@ -44,13 +44,14 @@ pub struct CapsuleRestored {
     pub set_aside: Option<PathBuf>,
 }
 
-pub(crate) fn capsules(config: &Config, seed: &Seed) -> Result<Capsules> {
-    let keys = seed.keys(config.network)?;
-    Ok(Capsules::new(config.data_dir.join(DIRECTORY), &keys.lightning))
+/// Takes keys rather than the seed: deriving them is made slow on purpose, and every start has them already.
+pub(crate) fn capsules(config: &Config, keys: &Keys) -> Capsules {
+    Capsules::new(config.data_dir.join(DIRECTORY), &keys.lightning)
 }
 
 pub(crate) fn inspect(config: &Config, seed: &Seed) -> Result<Vec<CapsuleSlot>> {
-    let slots = capsules(config, seed)?.inspect().into_iter().map(|slot| {
+    let keys = seed.keys(config.network)?;
+    let slots = capsules(config, &keys).inspect().into_iter().map(|slot| {
         let (content, problem) = match slot.content {
             Ok(content) => (Some(content), None),
             Err(problem) => (None, Some(problem)),
@@ -67,8 +68,9 @@ pub(crate) fn inspect(config: &Config, seed: &Seed) -> Result<Vec<CapsuleSlot>> 
 }
 
 pub(crate) fn restore(config: &Config, seed: &Seed, recorded: Option<u64>) -> Result<CapsuleRestored> {
-    let restored = capsules(config, seed)?
-        .restore(&config.data_dir.join("store"), recorded)
+    let keys = seed.keys(config.network)?;
+    let restored = capsules(config, &keys)
+        .restore(&config.store_dir(), recorded)
         .map_err(|error| {
             let code = match &error {
                 CapsuleError::Open(OpenError::AlreadyOpen { .. } | OpenError::InUse { .. }) => {

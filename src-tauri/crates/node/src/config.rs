@@ -77,6 +77,11 @@ impl Config {
         }
     }
 
+    /// Where the store is.
+    pub(crate) fn store_dir(&self) -> PathBuf {
+        self.data_dir.join("store")
+    }
+
     /// Checks what can be checked without a network.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::database::{Database, RESERVED, Seal, digest_of, sled_error};
+use crate::database::{Database, Seal, digest_of, entries_of, sled_error};
 use crate::layout::{self, Place};
 use crate::name::Name;
 use crate::open::panic_text;
@@ -192,10 +192,7 @@ where
     RewriteError: From<E>,
     E: 'a,
 {
-    let mut copied = copy
-        .kv
-        .iter()
-        .filter(|entry| !matches!(entry, Ok((key, _)) if key.first() == Some(&RESERVED)));
+    let mut copied = entries_of(&copy.kv)();
     for original in entries() {
         let (key, chunk) = original?;
         let (copied_key, copied_chunk) = copied.next().ok_or(RewriteError::Copy("an entry is missing"))??;
@@ -214,9 +211,7 @@ where
 
 /// Reads every value and its checksum.
 fn check_values(kv: &sled::Tree) -> Result<(), StoreError> {
-    let mut entries = kv
-        .iter()
-        .filter(|entry| !matches!(entry, Ok((key, _)) if key.first() == Some(&RESERVED)))
+    let mut entries = entries_of(kv)()
         .map(|entry| entry.map_err(crate::database::unreadable))
         .peekable();
     while let Some(first) = entries.next() {

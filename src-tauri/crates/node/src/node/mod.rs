@@ -87,9 +87,9 @@ impl Node {
         events: broadcast::Sender<NodeEvent>,
     ) -> Result<Arc<Self>> {
         config.validate()?;
-        let capsules = capsules::capsules(config, seed)?;
         let keys = seed.keys(config.network)?;
-        let store = Arc::new(Store::open(config.data_dir.join("store")).map_err(|e| open_error(&e))?);
+        let capsules = capsules::capsules(config, &keys);
+        let store = Arc::new(Store::open(config.store_dir()).map_err(|e| open_error(&e))?);
         capsules::must_be_live(&store)?;
         let chain = Arc::new(EsploraSource::new(&config.esplora_url)?);
         let fees = Arc::new(Fees::default());

@@ -365,12 +365,12 @@ impl Node {
             return;
         };
         let (node, stop) = (Arc::clone(self), tasks.stop.clone());
-        // A quiet time: nothing is connected yet. The writes of a start wait some tens of milliseconds for it.
+        // A quiet time: nothing is being paid yet. What is written meanwhile waits some tens of milliseconds.
         let store = Arc::clone(&self.store);
-        tokio::task::spawn_blocking(move || match store.compact_if_due() {
-            Ok(Some(compaction)) => tracing::info!(?compaction, "store compacted"),
-            Ok(None) => {}
-            Err(error) => tracing::warn!(%error, "store not compacted"),
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = store.compact_if_due() {
+                tracing::warn!(%error, "store not compacted");
+            }
         });
         tasks.foreground = Some(tokio::spawn(async move {
             let rounds = async {
