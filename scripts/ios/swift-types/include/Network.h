@@ -1,0 +1,3 @@
+// https://developer.apple.com/documentation/network: in Swift all of it is overlay/Network.swift.
+#pragma once
+#include "Foundation.h"
