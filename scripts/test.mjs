@@ -1,13 +1,14 @@
 // npm test: everything that can be checked on this machine, in one go.
 //
-// `npm test -- --only lint|ui|rust|e2e` does a part of it. A group that fails does not stop the others.
+// `npm test -- --only lint|ui|rust|ios|e2e` does a part of it. A group that fails does not stop the others.
 
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 
-import { duration, fail, progress, say } from './lib/console.mjs';
+import { iosSteps } from './ios/steps.mjs';
+import { fail, progress, say } from './lib/console.mjs';
 import { fromCargoTest, fromJUnit, fromVitest } from './lib/counts.mjs';
 import {
   adoptBuilds,
@@ -19,49 +20,16 @@ import {
 } from './lib/ensure.mjs';
 import { built, root } from './lib/paths.mjs';
 import { dieTogether, run, show } from './lib/process.mjs';
+import { step, summary } from './lib/steps.mjs';
 
-const PARTS = ['lint', 'ui', 'rust', 'e2e'];
+const PARTS = ['lint', 'ui', 'rust', 'ios', 'e2e'];
 const UI_CONFIG = join('src-ui', 'vite.config.ts');
+const GUEST_JS = join('plugins', 'tauri-plugin-background', 'guest-js');
 const reports = join(tmpdir(), `pilotlight-test-${process.pid}`);
 
 const only = chosenPart();
 const runs = (...parts) => only === undefined || parts.includes(only);
 process.env.CI ??= 'true';
-
-/** Names, times and counts of the steps done. */
-const results = [];
-
-/**
- * Does one step: `work` resolves to an exit code, or to `{ code, counts }`. A step that fails without counts is one
- * failure; a step without tests that passes is not counted.
- */
-async function step(name, work) {
-  const begun = Date.now();
-  say(`\n=== ${name}`);
-  let outcome;
-  try {
-    outcome = await work();
-  } catch (error) {
-    fail(error.message);
-    outcome = 1;
-  }
-  const { code, counts, skipped } = typeof outcome === 'object' ? outcome : { code: outcome };
-  const result = {
-    name,
-    ok: code === 0,
-    skipped,
-    took: Date.now() - begun,
-    passed: counts?.passed ?? 0,
-    failed: counts?.failed ?? 0,
-    ignored: counts?.skipped ?? 0,
-  };
-  // A runner that says "failed" without a failed test, or dies before it writes its report, is a failure too.
-  if (!result.ok && result.failed === 0) result.failed = 1;
-  if (result.failed > 0) result.ok = false;
-  results.push(result);
-  say(`=== ${name}: ${skipped ?? (result.ok ? 'ok' : 'FAILED')} in ${duration(result.took)}`);
-  return result.ok;
-}
 
 async function prepare() {
   ensureNode();
@@ -80,23 +48,27 @@ async function ui() {
   if (runs('lint')) await step('formatting of the Rust code', () => cargo('fmt', '--all', '--check'));
   if (runs('lint', 'ui')) {
     await step('formatting and lints of the UI and the scripts', () =>
-      npx('biome', 'check', 'src-ui', 'scripts', 'package.json', 'biome.json'),
+      npx('biome', 'check', 'src-ui', 'scripts', 'package.json', 'biome.json', GUEST_JS),
     );
     await step('types of the UI', () => show('npm', ['run', '--silent', 'ui:check']));
+    await step('types of the plugin for JavaScript', () => npx('tsc', '--noEmit', '-p', dirname(GUEST_JS)));
   }
   if (runs('ui')) {
-    await step('tests of the UI', async () => {
-      const report = join(reports, 'vitest.json');
-      const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
-      const code = await npx('vitest', 'run', '--config', UI_CONFIG, ...reporters);
-      return { code, counts: fromVitest(read(report)) };
-    });
-    await step('tests of the scripts', () =>
-      nodeTests('scripts', [join('scripts', 'lib', 'counts.test.mjs')]),
+    await step('tests of the UI', () => vitest('ui', UI_CONFIG));
+    await step('tests of the plugin for JavaScript', () =>
+      vitest('guest-js', join(GUEST_JS, 'vitest.config.ts')),
     );
+    await step('tests of the scripts', () => nodeTests('scripts', testFiles('scripts')));
   }
   // The Rust shell embeds the built page, so everything that compiles it needs this first.
   await step('building the UI', () => show('npm', ['run', '--silent', 'ui:build']));
+}
+
+async function vitest(name, config) {
+  const report = join(reports, `${name}.json`);
+  const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
+  const code = await npx('vitest', 'run', '--config', config, ...reporters);
+  return { code, counts: fromVitest(read(report)) };
 }
 
 async function lint() {
@@ -162,21 +134,12 @@ async function nodeTests(name, files) {
   return { code, counts: fromJUnit(read(report)) };
 }
 
-function summary() {
-  const width = Math.max(...results.map((result) => result.name.length));
-  const tests = ({ passed, failed, ignored }) =>
-    passed + failed > 0 ? `${passed} passed, ${failed} failed${ignored ? `, ${ignored} skipped` : ''}` : '';
-  say('');
-  for (const result of results) {
-    const word = result.skipped ? 'skip' : result.ok ? 'ok' : 'FAIL';
-    say(
-      `${word.padEnd(5)}${result.name.padEnd(width + 2)}${duration(result.took).padStart(12)}  ${tests(result)}`,
-    );
-  }
-  const total = (field) => results.reduce((sum, result) => sum + result[field], 0);
-  say(`in ${duration(Date.now() - begun)}`);
-  process.stdout.write(`\n${total('passed')} passed, ${total('failed')} failed\n`);
-  return total('failed') === 0;
+/** Every test of a folder, and of the folders in it. */
+function testFiles(folder) {
+  return readdirSync(join(root, folder), { recursive: true })
+    .filter((name) => name.endsWith('.test.mjs'))
+    .map((name) => join(folder, name))
+    .sort();
 }
 
 function read(path) {
@@ -193,10 +156,10 @@ function chosenPart() {
 }
 
 dieTogether();
-const begun = Date.now();
 if (await step('what the tests need', () => prepare().then(() => 0))) {
   await ui();
   if (runs('lint')) await lint();
+  if (runs('ios')) await iosSteps(reports);
   if (runs('rust', 'e2e')) {
     const args = ['build', '--workspace', '--all-targets', '--locked'];
     const isBuilt = await step('building the Rust code', () => cargo(...args));

@@ -27,6 +27,7 @@ pub fn builder() -> Builder<Wry> {
             commands::wakes,
             commands::background_status,
             commands::wake_now,
+            commands::full_check,
             commands::simulate_launch,
             commands::simulate_expiration,
         ])

@@ -11,7 +11,7 @@ use pilotlight_node::{
 };
 use serde::{Deserialize, Deserializer};
 use tauri::{AppHandle, State, async_runtime};
-use tauri_plugin_background::{BackgroundExt, SchedulerError, Status};
+use tauri_plugin_background::{BackgroundExt, Error as Refused, SchedulerError, Status, TaskKind};
 
 use crate::wiring;
 
@@ -205,6 +205,27 @@ pub async fn wake_now(app: AppHandle) -> Answer<bool> {
     did(first(&app, GrantKind::Refresh).and_then(|id| app.background().wake_now(id)))
 }
 
+/// Runs a full wake now, as long as a processing one. Where the system can, it shows how far it came and lets it go on
+/// when the person leaves the app. `false`: one is under way already.
+#[tauri::command]
+#[specta::specta]
+pub async fn full_check(app: AppHandle) -> Answer<bool> {
+    let background = app.background();
+    for id in background.tasks_of(TaskKind::Continued) {
+        match background.start_continued(id, "Checking your channels", "The wallet looks at the chain") {
+            // Before iOS 26, and when the system has no room: then it runs for as long as the app is open.
+            Err(Refused::Scheduler(
+                SchedulerError::Unsupported(_)
+                | SchedulerError::Unavailable
+                | SchedulerError::TooManyPending
+                | SchedulerError::NotPermitted(_),
+            )) => {}
+            started => return did(started),
+        }
+    }
+    did(first(&app, GrantKind::Processing).and_then(|id| background.wake_now(id)))
+}
+
 /// Has the simulated scheduler launch a task. `false`: it runs already.
 #[tauri::command]
 #[specta::specta]
@@ -223,15 +244,14 @@ pub async fn simulate_expiration(app: AppHandle) -> Answer<bool> {
     Ok(any)
 }
 
-fn first(app: &AppHandle, kind: GrantKind) -> Result<&str, tauri_plugin_background::Error> {
+fn first(app: &AppHandle, kind: GrantKind) -> Result<&str, Refused> {
     let kind = wiring::task_kind(kind);
-    let missing = || tauri_plugin_background::Error::UnknownTask(format!("{kind:?}"));
+    let missing = || Refused::UnknownTask(format!("{kind:?}"));
     app.background().tasks_of(kind).next().ok_or_else(missing)
 }
 
 /// Whether it had an effect. What is so already is no error for a person who presses a button.
-fn did(result: Result<(), tauri_plugin_background::Error>) -> Answer<bool> {
-    use tauri_plugin_background::Error as Refused;
+fn did(result: Result<(), Refused>) -> Answer<bool> {
     match result {
         Ok(()) => Ok(true),
         Err(Refused::Scheduler(SchedulerError::AlreadyRunning(_) | SchedulerError::NotRunning(_))) => {

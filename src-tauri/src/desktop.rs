@@ -1,14 +1,16 @@
 //! What only a desktop has: a window from the start, an end that can be waited for, and wakes often enough to watch.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use pilotlight_node::{GrantKind, Lifecycle, WalletState};
+use pilotlight_node::{Config, GrantKind, Lifecycle, WalletState};
 use tauri::{AppHandle, Manager, RunEvent, WebviewWindowBuilder, async_runtime};
 use tauri_plugin_background::BackgroundExt;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use crate::settings::Settings;
 use crate::wiring;
 
 /// A clean stop takes under 1.5 s by design. The node survives being cut off, so a stop that hangs must not keep the
@@ -17,11 +19,19 @@ const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 static STOPPING: AtomicBool = AtomicBool::new(false);
 
-/// Opens the window and brings the node up. `wake_every` is the developer's wish for more wakes than a phone would grant.
+/// The owner of the node, with the seed in a file.
+pub fn lifecycle(config: Config) -> Arc<Lifecycle> {
+    Lifecycle::new(config)
+}
+
+/// Nothing to do: the node makes its folder.
+pub fn prepare(_data_dir: &Path) {}
+
+/// Opens the window and brings the node up.
 ///
 /// # Errors
 /// If the window cannot be made.
-pub fn open(app: &AppHandle, wake_every: Option<Duration>) -> tauri::Result<()> {
+pub fn open(app: &AppHandle, settings: &Settings) -> tauri::Result<()> {
     for window in &app.config().app.windows {
         WebviewWindowBuilder::from_config(app, window)?.build()?;
     }
@@ -30,7 +40,8 @@ pub fn open(app: &AppHandle, wake_every: Option<Duration>) -> tauri::Result<()> 
     ));
     #[cfg(unix)]
     async_runtime::spawn(exit_on_signal(app.clone()));
-    if let Some(every) = wake_every {
+    // The developer's wish for more wakes than a phone would grant.
+    if let Some(every) = settings.wake_every() {
         async_runtime::spawn(keep_launching(app.clone(), every));
     }
     Ok(())

@@ -3,13 +3,26 @@
 //! [`wiring`] joins node and plugin, [`commands`] and [`events`] are what the webview sees, [`bindings`] types them for
 //! it, [`settings`] says which wallet this is.
 
+// The macro of the entry point makes a public function without documentation.
+#![cfg_attr(mobile, allow(missing_docs))]
+
+#[cfg(test)]
+mod apple_tests;
 mod bindings;
 mod commands;
 #[cfg(desktop)]
 mod desktop;
 mod events;
+#[cfg(target_os = "ios")]
+mod ios;
 mod settings;
 mod wiring;
+
+/// What differs between a desktop and a phone, under one name and with the same functions.
+#[cfg(desktop)]
+use desktop as platform;
+#[cfg(target_os = "ios")]
+use ios as platform;
 
 use tracing_subscriber::EnvFilter;
 
@@ -25,26 +38,33 @@ pub fn run() {
         Err(error) => fail(&error),
     };
     let bindings = bindings::builder();
-    let app = tauri::Builder::default()
+    let app = builder()
         .plugin(tauri_plugin_background::Builder::new().build())
         .invoke_handler(bindings.invoke_handler())
         .setup(move |app| {
             bindings.mount_events(app);
-            #[cfg(desktop)]
-            let wake_every = settings.wake_every();
-            wiring::start(app.handle(), settings)?;
-            #[cfg(desktop)]
-            desktop::open(app.handle(), wake_every)?;
+            wiring::start(app.handle(), &settings)?;
+            platform::open(app.handle(), &settings)?;
             Ok(())
         })
         .build(tauri::generate_context!());
     match app {
-        #[cfg(desktop)]
-        Ok(app) => app.run(desktop::on_run_event),
-        #[cfg(mobile)]
-        Ok(app) => app.run(|_, _| {}),
+        Ok(app) => app.run(platform::on_run_event),
         Err(error) => fail(&error),
     }
+}
+
+fn builder() -> tauri::Builder<tauri::Wry> {
+    let builder = tauri::Builder::default();
+    // WebKit ends the page's process when memory is short, often in the background; without this the person comes back
+    // to a white screen.
+    #[cfg(any(target_os = "macos", target_os = "ios"))]
+    let builder = builder.on_web_content_process_terminate(|webview| {
+        if let Err(error) = webview.reload() {
+            tracing::error!(%error, "cannot load the page again");
+        }
+    });
+    builder
 }
 
 /// `RUST_LOG` decides, else what a developer wants to see of our own parts.

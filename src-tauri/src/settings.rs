@@ -124,17 +124,24 @@ impl Settings {
         self.wake_every
     }
 
-    /// The node's configuration. By default each network has a folder of its own in the app's data folder.
+    /// The wallet's folder. By default each network has one of its own in the app's data folder.
     ///
     /// # Errors
     /// If the system does not know where an app keeps its data.
-    pub fn into_config(self, app: &AppHandle) -> tauri::Result<Config> {
-        let data_dir = match self.data_dir {
-            Some(dir) => dir,
-            None => app.path().app_data_dir()?.join(self.network.name),
-        };
-        let mut config = Config::new(data_dir, self.network.kind, self.esplora_url);
-        config.lsp = self.lsp;
+    pub fn data_dir(&self, app: &AppHandle) -> tauri::Result<PathBuf> {
+        match &self.data_dir {
+            Some(dir) => Ok(dir.clone()),
+            None => Ok(app.path().app_data_dir()?.join(self.network.name)),
+        }
+    }
+
+    /// The node's configuration.
+    ///
+    /// # Errors
+    /// As [`Self::data_dir`].
+    pub fn config(&self, app: &AppHandle) -> tauri::Result<Config> {
+        let mut config = Config::new(self.data_dir(app)?, self.network.kind, self.esplora_url.clone());
+        config.lsp.clone_from(&self.lsp);
         Ok(config)
     }
 }

@@ -4,25 +4,32 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use pilotlight_node::{ErrorCode, Grant, GrantKind, Lifecycle, WakeOutcome, WakeReason, WakeRecord};
+use pilotlight_node::{
+    ErrorCode, Grant, GrantKind, Lifecycle, WakeOutcome, WakeProgress, WakeReason, WakeRecord,
+};
 use tauri::async_runtime;
 use tauri::{AppHandle, Manager};
-use tauri_plugin_background::{BackgroundExt, Launch, LaunchReason, Outcome, RunResult, TaskKind};
+use tauri_plugin_background::{BackgroundExt, Launch, LaunchReason, Outcome, Progress, RunResult, TaskKind};
+use tokio::sync::watch;
 
-use crate::events;
 use crate::settings::Settings;
+use crate::{events, platform};
 
 /// Gives the app its node, the plugin its work and the webview its events.
 ///
 /// # Errors
 /// If the system does not know where an app keeps its data, or the plugin has a handler already.
-pub fn start(app: &AppHandle, settings: Settings) -> Result<(), Box<dyn std::error::Error>> {
-    let lifecycle = Lifecycle::new(settings.into_config(app)?);
+pub fn start(app: &AppHandle, settings: &Settings) -> Result<(), Box<dyn std::error::Error>> {
+    let config = settings.config(app)?;
+    let data_dir = config.data_dir.clone();
+    let lifecycle = platform::lifecycle(config);
     app.manage(lifecycle.clone());
     events::forward(app, &lifecycle);
+    app.background().keep_history(&data_dir)?;
     // The plugin calls this on a thread of its own, which may block; the node's tasks live on Tauri's runtime, whether
     // the foreground or a wake brought it up.
     app.background().attach(move |launch| {
+        platform::prepare(&data_dir);
         let record = async_runtime::block_on(lifecycle.wake(grant(launch)));
         outcome(&record, unix_now())
     })?;
@@ -53,7 +60,8 @@ fn grant(launch: Launch) -> Grant {
     Grant {
         kind: match launch.kind {
             TaskKind::Refresh => GrantKind::Refresh,
-            TaskKind::Processing => GrantKind::Processing,
+            // Work that the person began is as long as a processing grant, and does the same.
+            TaskKind::Processing | TaskKind::Continued => GrantKind::Processing,
         },
         reason: match launch.reason {
             LaunchReason::System => WakeReason::System,
@@ -62,7 +70,21 @@ fn grant(launch: Launch) -> Grant {
         },
         deadline: launch.deadline,
         cancel: launch.cancel,
+        // The system shows it for work that the person began, and ends what does not move.
+        progress: (launch.kind == TaskKind::Continued).then(|| shown(launch.progress)),
     }
+}
+
+/// Passes a wake's progress on, for as long as the wake tells it.
+fn shown(progress: Progress) -> watch::Sender<WakeProgress> {
+    let (sender, mut receiver) = watch::channel(WakeProgress::default());
+    async_runtime::spawn(async move {
+        while receiver.changed().await.is_ok() {
+            let WakeProgress { done, total } = *receiver.borrow();
+            progress.set(done.into(), total.into());
+        }
+    });
+    sender
 }
 
 fn outcome(record: &WakeRecord, now: Duration) -> Outcome {
@@ -75,7 +97,11 @@ fn outcome(record: &WakeRecord, now: Duration) -> Outcome {
     let next_in = record
         .next_at_ms
         .map(|at| Duration::from_millis(at).saturating_sub(now));
-    Outcome::new(result).with_next_in(next_in)
+    let outcome = Outcome::new(result).with_next_in(next_in);
+    match &record.error {
+        Some(error) => outcome.with_cause(format!("{:?}: {}", error.code, error.message)),
+        None => outcome,
+    }
 }
 
 fn unix_now() -> Duration {
@@ -115,7 +141,7 @@ mod tests {
         let good = Outcome::new(RunResult::Completed);
         assert_eq!(
             outcome(&record, now),
-            good.with_next_in(Some(Duration::from_secs(60)))
+            good.clone().with_next_in(Some(Duration::from_secs(60)))
         );
         assert_eq!(outcome(&record, 2 * now), good.with_next_in(Some(Duration::ZERO)));
         record.next_at_ms = None;

@@ -38,8 +38,11 @@ impl Alarm {
     }
 
     /// Rings `ring` at `at`, in place of what was set before; `None` silences it. `ring` is taken from the first call
-    /// that sets a moment, and may set the alarm again.
+    /// that sets a moment, and may set the alarm again. Never rings by a clock that does not run.
     pub(crate) fn set(&self, at: Option<Instant>, ring: impl Fn() + Send + 'static) {
+        if !self.shared.clock.runs() {
+            return;
+        }
         let mut state = self.shared.lock();
         state.at = at;
         if at.is_some() && !state.started {

@@ -1,31 +1,25 @@
-//! The running plugin: joins the state machine with the scheduler, the app's handler, the clock and threads.
+//! The running plugin as an app sees it.
 //!
-//! Owns the effects. Decides nothing about runs: that is [`crate::run`].
+//! Owns what may be asked of it, and by whom. What follows from that is done in [`crate::engine`].
 
-use std::collections::{BTreeMap, VecDeque};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
-
-use crate::alarm::Alarm;
+use crate::blockers::blockers;
 use crate::clock::Clock;
 use crate::config::{Config, TaskConfig, TaskKind};
+use crate::engine::Core;
 use crate::error::{Error, Result, SchedulerError};
-use crate::models::{ActiveRun, Launch, LaunchReason, Outcome, RunEvent, RunRecord, Status, TaskStatus};
-use crate::run::{Effect, Input, Machine, Token};
-use crate::scheduler::{LaunchSink, Request, Scheduler};
-
-/// Completed runs kept for [`Background::history`]: about a week of a phone's refresh grants.
-const HISTORY_LIMIT: usize = 200;
-
-type Handler = Arc<dyn Fn(Launch) -> Outcome + Send + Sync>;
-type Listener = Arc<dyn Fn(&RunEvent) + Send + Sync>;
+use crate::models::{ActiveRun, Launch, Outcome, RunEvent, RunRecord, Status, TaskStatus};
+use crate::run::{Input, Machine, Token};
+use crate::scheduler::Scheduler;
 
 /// The background work of an app. One per process; from [`crate::BackgroundExt::background`].
 pub struct Background {
     core: Arc<Core>,
+    last_person_token: AtomicU64,
 }
 
 impl Background {
@@ -37,55 +31,91 @@ impl Background {
     /// shows in [`Background::status`].
     pub fn new(config: Config, scheduler: Arc<dyn Scheduler>, clock: Arc<dyn Clock>) -> Result<Self> {
         config.validate()?;
-        let core = Arc::new_cyclic(|me| Core {
-            alarm: Alarm::new("background-deadlines", clock.clone()),
-            state: Mutex::new(State::new(Machine::new(config.clone()))),
-            config,
-            scheduler,
-            clock,
-            listeners: Mutex::default(),
-            me: me.clone(),
-        });
-        for task in &core.config.tasks {
-            let sink = Arc::new(Sink(Arc::downgrade(&core)));
-            if let Err(error) = core.scheduler.register(task, sink) {
-                tracing::warn!(id = task.id, %error, "task not registered");
-                core.lock().registration_errors.insert(task.id.clone(), error);
-            }
-        }
-        Ok(Self { core })
+        Ok(Self {
+            core: Core::new(config, scheduler, clock),
+            last_person_token: AtomicU64::new(0),
+        })
     }
 
-    /// Gives the plugin the work to do. Launches that waited for it start now, each on a thread of its own; every task
-    /// without a pending request is asked for, its minimum interval from now.
+    /// Gives one task the work to do. It runs once the app has started ([`Background::ready`]).
+    ///
+    /// # Errors
+    /// [`Error::UnknownTask`], [`Error::DuplicateHandler`].
+    pub fn task(&self, id: &str, handler: impl Fn(Launch) -> Outcome + Send + Sync + 'static) -> Result<()> {
+        let task = self.core.task(id)?;
+        let started = {
+            let mut handlers = self.core.handlers();
+            // Not after the handler of all tasks took it on: a run may be under way with that one.
+            if handlers.own.contains_key(id) || handlers.rest.is_some() {
+                return Err(Error::DuplicateHandler(id.to_owned()));
+            }
+            handlers.own.insert(id.to_owned(), Arc::new(handler));
+            handlers.started
+        };
+        if started {
+            self.core.make_ready(vec![task.id.clone()]);
+        }
+        Ok(())
+    }
+
+    /// The app has started: tasks with handlers of their own run from now on. The plugin calls this itself, after the app's
+    /// setup. Again does nothing.
+    pub fn ready(&self) {
+        let ids = {
+            let mut handlers = self.core.handlers();
+            if std::mem::replace(&mut handlers.started, true) {
+                return;
+            }
+            handlers.own.keys().cloned().collect()
+        };
+        self.core.make_ready(ids);
+    }
+
+    /// Gives all tasks that have no handler of their own the work to do. Launches that waited for it start now, each on a
+    /// thread of its own; every task without a pending request is asked for, its minimum interval from now (later after
+    /// failures).
     ///
     /// # Errors
     /// [`Error::AlreadyAttached`] the second time.
     pub fn attach(&self, handler: impl Fn(Launch) -> Outcome + Send + Sync + 'static) -> Result<()> {
-        {
-            let mut state = self.core.lock();
-            if state.handler.is_some() {
+        let ids = {
+            let mut handlers = self.core.handlers();
+            if handlers.rest.is_some() {
                 return Err(Error::AlreadyAttached);
             }
-            state.handler = Some(Arc::new(handler));
+            handlers.rest = Some(Arc::new(handler));
+            let others = self.core.config.tasks.iter().map(|task| task.id.clone());
+            others.filter(|id| !handlers.own.contains_key(id)).collect()
+        };
+        self.core.make_ready(ids);
+        Ok(())
+    }
+
+    /// Keeps the history in this folder, which is made if it is missing, from now on: in one file of some 100 kB, which no
+    /// other process may write. It is not touched before the device was unlocked since it started; until then rows wait in
+    /// memory. Call it in the app's setup, not before: a prewarmed process must not touch files.
+    ///
+    /// What goes wrong with the file shows in [`Background::status`]; runs go on without it.
+    ///
+    /// # Errors
+    /// [`Error::HistoryKept`] the second time.
+    pub fn keep_history(&self, folder: impl Into<PathBuf>) -> Result<()> {
+        if !self.core.history().keep_in(folder.into()) {
+            return Err(Error::HistoryKept);
         }
-        let pending = self.core.scheduler.pending();
-        for task in &self.core.config.tasks {
-            if !pending.iter().any(|request| request.id == task.id) {
-                // A refusal is kept for the status; the app cannot do anything about it here.
-                let _refusal = self.core.submit(task, task.min_interval());
-            }
-        }
-        self.core.feed(Input::HandlerAttached);
+        self.core.open_history_soon();
         Ok(())
     }
 
     /// Asks the system for a run of a task, not before `delay` has passed, in place of the pending request.
     ///
     /// # Errors
-    /// [`Error::UnknownTask`], or why the system refuses.
+    /// [`Error::UnknownTask`], [`Error::WrongKind`] for a continued task, or why the system refuses.
     pub fn schedule(&self, id: &str, delay: Duration) -> Result<()> {
         let task = self.core.task(id)?;
+        if !task.is_scheduled() {
+            return Err(Error::WrongKind(id.to_owned()));
+        }
         Ok(self.core.submit(task, delay)?)
     }
 
@@ -95,7 +125,7 @@ impl Background {
     /// [`Error::UnknownTask`].
     pub fn cancel(&self, id: &str) -> Result<()> {
         let task = self.core.task(id)?;
-        self.core.scheduler.cancel(&task.id);
+        self.core.requests.cancel(&task.id, self.core.gate().order());
         Ok(())
     }
 
@@ -109,312 +139,149 @@ impl Background {
             .map(|task| task.id.as_str())
     }
 
-    /// Where everything stands.
+    /// Where everything stands, and why nothing runs, if so. Asks the system, which on iOS may take up to a second: not for
+    /// the main thread.
     pub fn status(&self) -> Status {
         let pending = self.core.scheduler.pending();
-        let state = self.core.lock();
-        let tasks = self.core.config.tasks.iter().map(|task| TaskStatus {
-            id: task.id.clone(),
-            kind: task.kind,
-            min_interval_minutes: u32::try_from(task.min_interval().as_secs() / 60).unwrap_or(u32::MAX),
-            soft_budget_secs: u32::try_from(task.soft_budget().as_secs()).unwrap_or(u32::MAX),
-            requires_network: task.requires_network,
-            requires_power: task.requires_power,
-            registration_error: state.registration_errors.get(&task.id).map(ToString::to_string),
-            submit_error: state.submit_errors.get(&task.id).map(ToString::to_string),
-            earliest_at_ms: pending
-                .iter()
-                .find(|request| request.id == task.id)
-                .map(|r| r.earliest_at_ms),
-        });
-        Status {
+        let device = self.core.device();
+        let rows = self.history();
+        let active = self.core.gate().look(Machine::active);
+        let (history, active) = {
+            let history = self.core.history();
+            let number = |run: ActiveRun| ActiveRun {
+                run: history.number(run.run),
+                joined: run.joined.map(|run| history.number(run)),
+                ..run
+            };
+            (history.status(), active.into_iter().map(number).collect())
+        };
+        let task = |task: &TaskConfig| {
+            let unregistered = self.core.requests.unregistered(&task.id);
+            let (handler_ready, failures_in_a_row) = self
+                .core
+                .gate()
+                .look(|machine| (machine.is_ready(&task.id), machine.failures_of(&task.id)));
+            let mut own = rows.iter().filter(|row| row.id == task.id);
+            TaskStatus {
+                id: task.id.clone(),
+                kind: task.kind,
+                min_interval_minutes: u32::try_from(task.min_interval().as_secs() / 60).unwrap_or(u32::MAX),
+                soft_budget_secs: u32::try_from(task.soft_budget().as_secs()).unwrap_or(u32::MAX),
+                requires_network: task.requires_network,
+                requires_power: task.requires_power,
+                registered: unregistered.is_none(),
+                permitted: !matches!(unregistered, Some(SchedulerError::NotPermitted(_))),
+                registration_error: unregistered.map(|error| error.to_string()),
+                handler_ready,
+                submit_error: self
+                    .core
+                    .requests
+                    .refusal(&task.id)
+                    .map(|error| error.to_string()),
+                earliest_at_ms: pending
+                    .iter()
+                    .find(|request| request.id == task.id)
+                    .map(|request| request.earliest_at_ms),
+                last: own.clone().next().cloned(),
+                last_success_at_ms: own
+                    .find(|row| row.end.is_success())
+                    .and_then(|row| row.finished_at_ms),
+                failures_in_a_row,
+            }
+        };
+        let tasks: Vec<_> = self.core.config.tasks.iter().map(task).collect();
+        let mut status = Status {
             backend: self.core.scheduler.backend(),
-            handler_attached: state.machine.handler_attached(),
-            tasks: tasks.collect(),
-            active: state.machine.active(),
-            last: state.history.back().cloned(),
-        }
+            device,
+            handler_attached: tasks.iter().all(|task| task.handler_ready),
+            blockers: Vec::new(),
+            tasks,
+            active,
+            last: rows.into_iter().next(),
+            history,
+        };
+        status.blockers = blockers(&status, self.core.clock.now().unix_ms);
+        status
     }
 
-    /// The completed runs of this process, newest first, at most 200. In memory only: on disk nothing is kept yet, and a
-    /// process that iOS launched anew starts from none.
+    /// The completed runs, newest first, at most 200. Those of earlier processes too, if the app keeps them
+    /// ([`Background::keep_history`]) and the device was unlocked since it started.
     pub fn history(&self) -> Vec<RunRecord> {
-        self.core.lock().history.iter().rev().cloned().collect()
+        self.core.history().rows()
     }
 
-    /// Runs a task now because the person asked, in the foreground. The system has no part in it.
+    /// Runs a task now because the person asked, in the foreground. The system has no part in it; if it launches the task
+    /// in the meantime, that launch joins this run.
     ///
     /// # Errors
     /// [`Error::UnknownTask`], [`Error::NoHandler`], or `AlreadyRunning`.
     pub fn wake_now(&self, id: &str) -> Result<()> {
         let task = self.core.task(id)?;
-        let effects = {
-            let mut state = self.core.lock();
-            if !state.machine.handler_attached() {
-                return Err(Error::NoHandler);
-            }
-            if state.machine.token_of(id).is_some() {
-                return Err(SchedulerError::AlreadyRunning(id.to_owned()).into());
-            }
-            state.last_person_token += 1;
-            let token = Token::Person(state.last_person_token);
-            let launched = Input::Launched {
-                token,
-                id: task.id.clone(),
-                reason: LaunchReason::Person,
-            };
-            state.machine.handle(self.core.clock.now(), launched)
-        };
-        self.core.perform(effects);
-        Ok(())
+        let token = self.last_person_token.fetch_add(1, Ordering::Relaxed) + 1;
+        self.core.launch_for_person(task, token)
+    }
+
+    /// Starts a continued task for the person, in the foreground: it goes on when they leave the app, and the system shows
+    /// its progress under `title` and `subtitle`, with a way to stop it.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTask`], [`Error::WrongKind`] for a task of another kind, [`Error::NoHandler`], `AlreadyRunning`, or
+    /// why the system refuses: `Unsupported` before iOS 26, where [`Background::wake_now`] does the same work for as long
+    /// as the app is in the foreground.
+    pub fn start_continued(&self, id: &str, title: &str, subtitle: &str) -> Result<()> {
+        let task = self.core.task(id)?;
+        if task.kind != TaskKind::Continued {
+            return Err(Error::WrongKind(id.to_owned()));
+        }
+        if let Some(error) = self.core.requests.unregistered(id) {
+            return Err(error.into());
+        }
+        let (ready, busy) = self
+            .core
+            .gate()
+            .look(|machine| (machine.is_ready(id), machine.is_busy(id)));
+        if !ready {
+            return Err(Error::NoHandler);
+        }
+        if busy {
+            return Err(SchedulerError::AlreadyRunning(id.to_owned()).into());
+        }
+        Ok(self.core.scheduler.start_continued(id, title, subtitle)?)
     }
 
     /// Has the simulated scheduler launch a task now.
     ///
     /// # Errors
-    /// [`Error::UnknownTask`], or where launches cannot be simulated, or the task runs already.
+    /// [`Error::UnknownTask`], or where launches cannot be simulated, or a launch of the task is open already.
     pub fn simulate_launch(&self, id: &str) -> Result<()> {
         let task = self.core.task(id)?;
-        if self.core.lock().machine.token_of(id).is_some() {
-            return Err(SchedulerError::AlreadyRunning(id.to_owned()).into());
-        }
         Ok(self.core.scheduler.simulate_launch(&task.id)?)
     }
 
-    /// Calls time on the run of a task, as the system would.
+    /// Calls time on the launch of a task, as the system would; or on the person's run, of which the system does not know.
     ///
     /// # Errors
     /// [`Error::UnknownTask`], or `NotRunning`.
     pub fn simulate_expiration(&self, id: &str) -> Result<()> {
         let task = self.core.task(id)?;
-        let token = self.core.lock().machine.token_of(id);
-        match token {
-            None => Err(SchedulerError::NotRunning(id.to_owned()).into()),
-            // The scheduler knows nothing of a run that the person asked for; time is called on it here.
-            Some(token @ Token::Person(_)) => {
-                self.core.feed(Input::Expired { token });
-                Ok(())
-            }
-            Some(Token::Scheduler(_)) => Ok(self.core.scheduler.simulate_expiration(&task.id)?),
+        let tokens = self.core.gate().look(|machine| machine.tokens_of(id));
+        let by_scheduler = |token: &Token| matches!(token, Token::Scheduler(_));
+        if tokens.iter().any(by_scheduler) {
+            return Ok(self.core.scheduler.simulate_expiration(&task.id)?);
         }
+        let token = tokens.into_iter().next();
+        let token = token.ok_or_else(|| SchedulerError::NotRunning(id.to_owned()))?;
+        self.core.feed(Input::Expired { token });
+        Ok(())
     }
 
     /// Calls `listener` at each launch and completion, on the thread where it happens: be brief.
     pub fn on_event(&self, listener: impl Fn(&RunEvent) + Send + Sync + 'static) {
-        self.core
-            .listeners
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(Arc::new(listener));
+        self.core.listeners().push(Arc::new(listener));
     }
 
     /// Does what is due by the clock. The timer thread calls this; with a virtual clock the test does.
     pub fn tick(&self) {
         self.core.feed(Input::Tick);
-    }
-}
-
-struct Core {
-    config: Config,
-    scheduler: Arc<dyn Scheduler>,
-    clock: Arc<dyn Clock>,
-    state: Mutex<State>,
-    listeners: Mutex<Vec<Listener>>,
-    alarm: Alarm,
-    me: Weak<Self>,
-}
-
-struct State {
-    machine: Machine,
-    handler: Option<Handler>,
-    cancels: BTreeMap<Token, CancellationToken>,
-    history: VecDeque<RunRecord>,
-    registration_errors: BTreeMap<String, SchedulerError>,
-    submit_errors: BTreeMap<String, SchedulerError>,
-    last_person_token: u64,
-}
-
-impl State {
-    fn new(machine: Machine) -> Self {
-        Self {
-            machine,
-            handler: None,
-            cancels: BTreeMap::new(),
-            history: VecDeque::new(),
-            registration_errors: BTreeMap::new(),
-            submit_errors: BTreeMap::new(),
-            last_person_token: 0,
-        }
-    }
-}
-
-impl Core {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn task(&self, id: &str) -> Result<&TaskConfig> {
-        self.config
-            .task(id)
-            .ok_or_else(|| Error::UnknownTask(id.to_owned()))
-    }
-
-    /// The machine decides under the lock; what it decided is done outside it, because the scheduler and the listeners
-    /// may call back.
-    fn feed(&self, input: Input) {
-        let effects = self.lock().machine.handle(self.clock.now(), input);
-        self.perform(effects);
-    }
-
-    fn perform(&self, effects: Vec<Effect>) {
-        for effect in effects {
-            match effect {
-                Effect::SubmitNext { id, delay } => {
-                    if let Some(task) = self.config.task(&id) {
-                        // A refusal is kept for the status; the run itself goes on.
-                        let _refusal = self.submit(task, delay);
-                    }
-                }
-                Effect::Start { token, run, deadline } => self.start(token, run, deadline),
-                Effect::Cancel { token } => {
-                    let cancel = self.lock().cancels.get(&token).cloned();
-                    cancel.inspect(CancellationToken::cancel);
-                }
-                Effect::Complete { token, success } => {
-                    // What is left of the handler should know, if it overran.
-                    let cancel = self.lock().cancels.remove(&token);
-                    cancel.inspect(CancellationToken::cancel);
-                    self.complete(token, success);
-                }
-                Effect::Record(record) => {
-                    tracing::info!(id = record.id, run = record.run, end = ?record.end, "background run ended");
-                    let mut state = self.lock();
-                    state.history.push_back(record.clone());
-                    if state.history.len() > HISTORY_LIMIT {
-                        state.history.pop_front();
-                    }
-                    drop(state);
-                    self.emit(&RunEvent::Completed { record });
-                }
-                Effect::Reject { token } => {
-                    tracing::error!(?token, "launch of an undeclared task, or under a token in use");
-                    self.complete(token, false);
-                }
-            }
-        }
-        self.set_alarm();
-    }
-
-    fn complete(&self, token: Token, success: bool) {
-        match token {
-            Token::Scheduler(token) => self.scheduler.complete(token, success),
-            // Nobody but us waits for a run that the person asked for.
-            Token::Person(_) => {}
-        }
-    }
-
-    fn submit(&self, task: &TaskConfig, delay: Duration) -> std::result::Result<(), SchedulerError> {
-        // Submitting a task that is not registered throws on iOS, past what Swift or Rust can catch.
-        let registration = self.lock().registration_errors.get(&task.id).cloned();
-        let result = match registration {
-            Some(error) => Err(error),
-            None => self.scheduler.submit(&Request::new(task, delay)),
-        };
-        let mut state = self.lock();
-        match &result {
-            Ok(()) => state.submit_errors.remove(&task.id),
-            Err(error) => {
-                tracing::warn!(id = task.id, %error, "request refused");
-                state.submit_errors.insert(task.id.clone(), error.clone())
-            }
-        };
-        result
-    }
-
-    fn start(&self, token: Token, run: ActiveRun, deadline: Instant) {
-        let cancel = CancellationToken::new();
-        let handler = {
-            let mut state = self.lock();
-            state.cancels.insert(token, cancel.clone());
-            state.handler.clone()
-        };
-        let launch = Launch {
-            id: run.id.clone(),
-            kind: run.kind,
-            reason: run.reason,
-            deadline,
-            cancel,
-        };
-        tracing::info!(id = run.id, run = run.run, reason = ?run.reason, "background run starts");
-        self.emit(&RunEvent::Launched { run });
-        let Some(handler) = handler else {
-            // The machine starts runs only after `HandlerAttached`, which is fed after the handler was kept.
-            self.feed(Input::Panicked { token });
-            return;
-        };
-        let me = self.me.clone();
-        let spawned = std::thread::Builder::new()
-            .name("background-run".to_owned())
-            .spawn(move || {
-                let input = match catch_unwind(AssertUnwindSafe(|| handler(launch))) {
-                    Ok(outcome) => Input::Finished { token, outcome },
-                    Err(_) => Input::Panicked { token },
-                };
-                if let Some(core) = me.upgrade() {
-                    core.feed(input);
-                }
-            });
-        if let Err(error) = spawned {
-            tracing::error!(%error, "cannot start a thread for the run");
-            self.feed(Input::Panicked { token });
-        }
-    }
-
-    fn emit(&self, event: &RunEvent) {
-        let listeners = self
-            .listeners
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        for listener in listeners {
-            // A listener's panic must not take the rest of the run's effects with it.
-            if catch_unwind(AssertUnwindSafe(|| listener(event))).is_err() {
-                tracing::error!("a listener of background runs panicked");
-            }
-        }
-    }
-
-    fn set_alarm(&self) {
-        let state = self.lock();
-        let me = self.me.clone();
-        // Under the lock, so that an older moment cannot overwrite a newer one.
-        self.alarm.set(state.machine.next_tick(), move || {
-            if let Some(core) = me.upgrade() {
-                core.feed(Input::Tick);
-            }
-        });
-    }
-}
-
-/// What the scheduler holds of us. Weak, because we hold the scheduler.
-struct Sink(Weak<Core>);
-
-impl LaunchSink for Sink {
-    fn launched(&self, token: u64, id: &str, reason: LaunchReason) {
-        if let Some(core) = self.0.upgrade() {
-            core.feed(Input::Launched {
-                token: Token::Scheduler(token),
-                id: id.to_owned(),
-                reason,
-            });
-        }
-    }
-
-    fn expired(&self, token: u64) {
-        if let Some(core) = self.0.upgrade() {
-            core.feed(Input::Expired {
-                token: Token::Scheduler(token),
-            });
-        }
     }
 }

@@ -45,6 +45,12 @@ impl std::ops::Add<Duration> for Moment {
 pub trait Clock: Send + Sync + 'static {
     /// The present moment.
     fn now(&self) -> Moment;
+
+    /// Whether it runs by itself. If not, whoever moves it says when there is something to do, and no thread waits on it:
+    /// what happens is then the same each time.
+    fn runs(&self) -> bool {
+        true
+    }
 }
 
 /// The device's own clocks.
@@ -77,6 +83,10 @@ impl VirtualClock {
 impl Clock for VirtualClock {
     fn now(&self) -> Moment {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn runs(&self) -> bool {
+        false
     }
 }
 

@@ -42,6 +42,9 @@ pub enum TaskKind {
     Refresh,
     /// Some minutes while the device is idle (`BGProcessingTask`).
     Processing,
+    /// Work that the person began in the foreground, carried on after they left, with progress that the system shows
+    /// (`BGContinuedProcessingTask`, iOS 26). Never asked for by the plugin itself.
+    Continued,
 }
 
 /// One declared task.
@@ -50,9 +53,10 @@ pub enum TaskKind {
 pub struct TaskConfig {
     /// The identifier, in reverse-DNS form. Also in `BGTaskSchedulerPermittedIdentifiers` of the Info.plist.
     pub id: String,
-    /// Refresh or processing.
+    /// Refresh, processing or continued.
     pub kind: TaskKind,
-    /// The shortest time between two runs, in minutes. Absent: 30 for refresh, 720 for processing.
+    /// The shortest time between two runs, in minutes. Absent: 30 for refresh, 720 for processing. Not for continued tasks:
+    /// the person decides when they run.
     #[serde(default)]
     pub min_interval_minutes: Option<u32>,
     /// Only with a network. iOS knows this for processing tasks only.
@@ -61,18 +65,24 @@ pub struct TaskConfig {
     /// Only on external power. iOS knows this for processing tasks only.
     #[serde(default)]
     pub requires_power: bool,
-    /// How long a run may take before it is told to stop, in seconds. Absent: 30 for refresh, 300 for processing. The
-    /// system may call time earlier.
+    /// How long a run may take before it is told to stop, in seconds. Absent: 30 for refresh, 300 for processing, 600
+    /// for continued. The system may call time earlier.
     #[serde(default)]
     pub soft_budget_secs: Option<u32>,
 }
 
 impl TaskConfig {
-    /// The shortest time between two runs.
+    /// Whether the plugin asks the system for runs of this task. The runs of the others begin with the person.
+    pub fn is_scheduled(&self) -> bool {
+        self.kind != TaskKind::Continued
+    }
+
+    /// The shortest time between two runs. Zero for a continued task.
     pub fn min_interval(&self) -> Duration {
         let minutes = self.min_interval_minutes.unwrap_or(match self.kind {
             TaskKind::Refresh => 30,
             TaskKind::Processing => 720,
+            TaskKind::Continued => 0,
         });
         Duration::from_secs(u64::from(minutes) * 60)
     }
@@ -82,6 +92,7 @@ impl TaskConfig {
         let secs = self.soft_budget_secs.unwrap_or(match self.kind {
             TaskKind::Refresh => MAX_REFRESH_BUDGET_SECS,
             TaskKind::Processing => 300,
+            TaskKind::Continued => 600,
         });
         Duration::from_secs(u64::from(secs))
     }
@@ -128,9 +139,12 @@ pub enum ConfigError {
     TooManyProcessing(usize),
     /// A condition that iOS does not know for this kind.
     #[error(
-        "task {0:?}: requiresNetwork and requiresPower are for processing tasks; iOS ignores them on a refresh task"
+        "task {0:?}: requiresNetwork and requiresPower are for processing tasks; iOS knows them on no other kind"
     )]
-    ConditionOnRefresh(String),
+    ConditionNotTaken(String),
+    /// An interval for a task that only the person starts.
+    #[error("task {0:?}: minIntervalMinutes is not for continued tasks; the person starts them")]
+    IntervalOnContinued(String),
     /// The interval is out of range.
     #[error("task {0:?}: minIntervalMinutes must be from 1 to {MAX_INTERVAL_MINUTES} (a week)")]
     InvalidInterval(String),
@@ -168,7 +182,11 @@ impl Config {
         if refresh > MAX_REFRESH_TASKS {
             return Err(ConfigError::TooManyRefresh(refresh));
         }
-        let processing = self.tasks.len() - refresh;
+        let processing = self
+            .tasks
+            .iter()
+            .filter(|task| task.kind == TaskKind::Processing)
+            .count();
         if processing > MAX_PROCESSING_TASKS {
             return Err(ConfigError::TooManyProcessing(processing));
         }
@@ -189,8 +207,11 @@ impl TaskConfig {
         if !is_valid_id(&self.id) {
             return Err(ConfigError::InvalidId(self.id.clone()));
         }
-        if self.kind == TaskKind::Refresh && (self.requires_network || self.requires_power) {
-            return Err(ConfigError::ConditionOnRefresh(self.id.clone()));
+        if self.kind != TaskKind::Processing && (self.requires_network || self.requires_power) {
+            return Err(ConfigError::ConditionNotTaken(self.id.clone()));
+        }
+        if self.kind == TaskKind::Continued && self.min_interval_minutes.is_some() {
+            return Err(ConfigError::IntervalOnContinued(self.id.clone()));
         }
         if self
             .min_interval_minutes
@@ -200,7 +221,7 @@ impl TaskConfig {
         }
         let max = match self.kind {
             TaskKind::Refresh => MAX_REFRESH_BUDGET_SECS,
-            TaskKind::Processing => MAX_PROCESSING_BUDGET_SECS,
+            TaskKind::Processing | TaskKind::Continued => MAX_PROCESSING_BUDGET_SECS,
         };
         if self
             .soft_budget_secs
@@ -288,6 +309,9 @@ mod tests {
         };
         assert_eq!(check(processing(10)), Ok(()));
         assert_eq!(check(processing(11)), Err(ConfigError::TooManyProcessing(11)));
+        let mut with_continued: Vec<_> = processing(10);
+        with_continued.push(task("a.c", TaskKind::Continued));
+        assert_eq!(check(with_continued), Ok(()));
     }
 
     #[test]
@@ -315,7 +339,22 @@ mod tests {
         refresh.requires_power = true;
         assert_eq!(
             check(vec![refresh]),
-            Err(ConfigError::ConditionOnRefresh("a.b".into()))
+            Err(ConfigError::ConditionNotTaken("a.b".into()))
+        );
+        let mut continued = task("a.b", TaskKind::Continued);
+        assert_eq!(check(vec![continued.clone()]), Ok(()));
+        assert_eq!(continued.soft_budget(), Duration::from_secs(600));
+        assert!(!continued.is_scheduled());
+        continued.min_interval_minutes = Some(30);
+        assert_eq!(
+            check(vec![continued.clone()]),
+            Err(ConfigError::IntervalOnContinued("a.b".into()))
+        );
+        continued.min_interval_minutes = None;
+        continued.requires_network = true;
+        assert_eq!(
+            check(vec![continued]),
+            Err(ConfigError::ConditionNotTaken("a.b".into()))
         );
         let simulated = SimulatedConfig {
             refresh_budget_secs: 0,

@@ -48,6 +48,21 @@ pub enum Error {
     /// The app attached a handler before.
     #[error("a handler is attached already")]
     AlreadyAttached,
+    /// The task is of the wrong kind: the person starts continued tasks, the system the others.
+    #[error("the task {0:?} is of another kind: continued tasks are started, the others scheduled")]
+    WrongKind(String),
+    /// Not a time to wait for.
+    #[error("{0} seconds is not a delay")]
+    InvalidDelay(String),
+    /// The app named a folder for the history before.
+    #[error("the history is kept already")]
+    HistoryKept,
+    /// Two handlers for one task.
+    #[error("the task {0:?} has a handler already")]
+    DuplicateHandler(String),
+    /// The app is on its way out.
+    #[error("the status cannot be asked for any more")]
+    NoStatus,
     /// The scheduler refused.
     #[error(transparent)]
     Scheduler(#[from] SchedulerError),
@@ -64,6 +79,11 @@ impl Error {
             Self::UnknownTask(_) => "unknownTask",
             Self::NoHandler => "noHandler",
             Self::AlreadyAttached => "alreadyAttached",
+            Self::WrongKind(_) => "wrongKind",
+            Self::InvalidDelay(_) => "invalidDelay",
+            Self::HistoryKept => "historyKept",
+            Self::DuplicateHandler(_) => "duplicateHandler",
+            Self::NoStatus => "noStatus",
             Self::Scheduler(error) => match error {
                 SchedulerError::Unsupported(_) => "unsupported",
                 SchedulerError::Unavailable => "unavailable",

@@ -7,7 +7,13 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use crate::blockers::Blocker;
 pub use crate::config::TaskKind;
+use crate::device::DeviceFacts;
+use crate::progress::Progress;
+
+/// The longest cause that is kept of a run, in bytes: a sentence or two. Two hundred rows of it stay a small file.
+pub const MAX_CAUSE_BYTES: usize = 400;
 
 /// Who asked for a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +41,8 @@ pub struct Launch {
     pub deadline: Instant,
     /// Fires when time is called. The run is then taken as lost after [`crate::run::WATCHDOG`].
     pub cancel: CancellationToken,
+    /// Where to tell how far the run came. The system ends a continued run that tells nothing for long.
+    pub progress: Progress,
 }
 
 /// How far a handler came.
@@ -51,13 +59,15 @@ pub enum RunResult {
 }
 
 /// What a handler answers: how far it came, and when it wants to run next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Outcome {
     /// How far it came.
     pub result: RunResult,
     /// The earliest time until the next run. `None`: the plugin's own policy decides (see [`crate::policy`]).
     pub next_in: Option<Duration>,
+    /// Why it came no further, for the history. Goes to disk and to webviews: no secrets.
+    pub cause: Option<String>,
 }
 
 impl Outcome {
@@ -66,6 +76,7 @@ impl Outcome {
         Self {
             result,
             next_in: None,
+            cause: None,
         }
     }
 
@@ -75,6 +86,26 @@ impl Outcome {
         self.next_in = delay;
         self
     }
+
+    /// The same, with the reason why it came no further. What exceeds [`MAX_CAUSE_BYTES`] is cut off.
+    #[must_use]
+    pub fn with_cause(mut self, cause: impl Into<String>) -> Self {
+        self.cause = Some(bounded(cause.into()));
+        self
+    }
+}
+
+/// A cause, cut to [`MAX_CAUSE_BYTES`] between two characters.
+pub(crate) fn bounded(mut cause: String) -> String {
+    if cause.len() > MAX_CAUSE_BYTES {
+        let mut end = MAX_CAUSE_BYTES - '…'.len_utf8();
+        while !cause.is_char_boundary(end) {
+            end -= 1;
+        }
+        cause.truncate(end);
+        cause.push('…');
+    }
+    cause
 }
 
 /// How a run ended.
@@ -83,11 +114,13 @@ impl Outcome {
 #[non_exhaustive]
 #[cfg_attr(feature = "specta", derive(specta::Type))]
 pub enum RunEnd {
+    /// It did not end yet.
+    UnderWay,
     /// The handler did all of it.
     Completed,
     /// The handler did what matters.
     Partial,
-    /// The handler was stopped before what matters was done.
+    /// The handler was stopped before what matters was done; or time was called on a launch that had joined another run.
     Expired,
     /// The handler could not do it.
     Failed,
@@ -97,6 +130,12 @@ pub enum RunEnd {
     Overran,
     /// No handler was attached in time.
     NoHandler,
+    /// The device was not unlocked since it started, so that no file could be read. No handler was started.
+    Locked,
+    /// The handler of an earlier run of the task, which overran, had still not returned. No handler was started.
+    Busy,
+    /// The process ended, or was ended, while the run was under way. Found at the next start.
+    CutOff,
 }
 
 impl RunEnd {
@@ -117,12 +156,13 @@ impl From<RunResult> for RunEnd {
     }
 }
 
-/// One row of the history.
+/// One row of the history. Written when a launch is known, and again when it was completed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(feature = "specta", derive(specta::Type))]
 pub struct RunRecord {
-    /// Counts up from 1 in this process.
+    /// Counts up from 1, over all the processes that kept this history. A run that ended before the history was read,
+    /// because the device was locked, gets its number then.
     #[cfg_attr(feature = "specta", specta(type = specta_typescript::Number))]
     pub run: u64,
     /// The task.
@@ -134,16 +174,35 @@ pub struct RunRecord {
     /// When the launch arrived.
     #[cfg_attr(feature = "specta", specta(type = specta_typescript::Number))]
     pub launched_at_ms: u64,
-    /// When the run was completed.
-    #[cfg_attr(feature = "specta", specta(type = specta_typescript::Number))]
-    pub finished_at_ms: u64,
+    /// When the run was completed. `null`: it is under way, or was cut off and nobody saw when.
+    #[cfg_attr(feature = "specta", specta(type = Option<specta_typescript::Number>))]
+    pub finished_at_ms: Option<u64>,
     /// How it ended.
     pub end: RunEnd,
+    /// Why it came no further, if it did not do all of it and this is known.
+    #[serde(default)]
+    pub cause: Option<String>,
     /// Whether time was called on it.
     pub time_called: bool,
-    /// The earliest moment of the next run, as asked of the system when this one ended.
-    #[cfg_attr(feature = "specta", specta(type = specta_typescript::Number))]
-    pub next_at_ms: u64,
+    /// The run of the same task, under way when the launch came, that did its work for it.
+    #[serde(default)]
+    #[cfg_attr(feature = "specta", specta(type = Option<specta_typescript::Number>))]
+    pub joined: Option<u64>,
+    /// The device at the launch, with the memory that was left. `null`: it did not answer in time.
+    #[serde(default)]
+    pub device: Option<DeviceFacts>,
+    /// Memory that the app might still have taken when the handler returned, in bytes.
+    #[serde(default)]
+    #[cfg_attr(feature = "specta", specta(type = Option<specta_typescript::Number>))]
+    pub memory_at_end_bytes: Option<u64>,
+    /// The earliest moment of the next run, as last asked of the system. `null` for tasks that only the person starts, and
+    /// when the system refused.
+    #[serde(default)]
+    #[cfg_attr(feature = "specta", specta(type = Option<specta_typescript::Number>))]
+    pub next_at_ms: Option<u64>,
+    /// Why the system refused the request for the next run.
+    #[serde(default)]
+    pub next_refused: Option<String>,
 }
 
 /// A run under way.
@@ -170,6 +229,9 @@ pub struct ActiveRun {
     pub started: bool,
     /// Whether time was called on it.
     pub time_called: bool,
+    /// The run that does the work for this launch, which came while it was under way.
+    #[cfg_attr(feature = "specta", specta(type = Option<specta_typescript::Number>))]
+    pub joined: Option<u64>,
 }
 
 /// Something happened to a run. Goes to Rust listeners and, as [`LAUNCHED_EVENT`] or [`COMPLETED_EVENT`], to webviews.
@@ -221,15 +283,17 @@ pub struct PendingRequest {
 }
 
 /// A task and where it stands.
+// Four of its facts are plain yes or no.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[cfg_attr(feature = "specta", derive(specta::Type))]
 pub struct TaskStatus {
     /// The identifier.
     pub id: String,
-    /// Refresh or processing.
+    /// Refresh, processing or continued.
     pub kind: TaskKind,
-    /// The shortest time between two runs, in minutes.
+    /// The shortest time between two runs, in minutes. 0 for a continued task.
     pub min_interval_minutes: u32,
     /// How long a run may take, in seconds.
     pub soft_budget_secs: u32,
@@ -237,13 +301,37 @@ pub struct TaskStatus {
     pub requires_network: bool,
     /// Only on external power.
     pub requires_power: bool,
+    /// Whether the system knows the task.
+    pub registered: bool,
+    /// Whether the app is built to run it. `false`: declared in `tauri.conf.json`, but not permitted by the Info.plist.
+    pub permitted: bool,
     /// Why the system refused to register the task; `null` when it is registered.
     pub registration_error: Option<String>,
-    /// Why the last request was refused; `null` when it was taken.
+    /// Whether a handler is there.
+    pub handler_ready: bool,
+    /// Why the last request was refused; `null` when it was taken. It is made again at the next occasion.
     pub submit_error: Option<String>,
     /// When the pending request becomes due; `null` when none is pending.
     #[cfg_attr(feature = "specta", specta(type = Option<specta_typescript::Number>))]
     pub earliest_at_ms: Option<u64>,
+    /// The last completed run.
+    pub last: Option<RunRecord>,
+    /// When a run of it last did what matters.
+    #[cfg_attr(feature = "specta", specta(type = Option<specta_typescript::Number>))]
+    pub last_success_at_ms: Option<u64>,
+    /// Runs since then that did not.
+    pub failures_in_a_row: u32,
+}
+
+/// The history on disk.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[cfg_attr(feature = "specta", derive(specta::Type))]
+pub struct HistoryStatus {
+    /// Whether it is on disk now. `false`: the app keeps none, or its file cannot be read yet.
+    pub on_disk: bool,
+    /// What went wrong with it, if something did.
+    pub trouble: Option<String>,
 }
 
 /// Everything about background work that a person needs to see why it did, or did not, run.
@@ -253,12 +341,18 @@ pub struct TaskStatus {
 pub struct Status {
     /// Who grants the runs.
     pub backend: Backend,
-    /// Whether the app attached its handler.
+    /// What is known of the device.
+    pub device: DeviceFacts,
+    /// Whether every declared task has its handler.
     pub handler_attached: bool,
+    /// What keeps runs from coming, weightiest first.
+    pub blockers: Vec<Blocker>,
     /// The declared tasks.
     pub tasks: Vec<TaskStatus>,
     /// The runs under way.
     pub active: Vec<ActiveRun>,
-    /// The last completed run in this process.
+    /// The last completed run.
     pub last: Option<RunRecord>,
+    /// The history on disk.
+    pub history: HistoryStatus,
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::config::{MAX_INTERVAL_MINUTES, TaskConfig};
+use crate::models::RunEnd;
 
 /// iOS prefers apps used within the past week, so nothing is put off for longer.
 const MAX_DELAY: Duration = Duration::from_secs(MAX_INTERVAL_MINUTES as u64 * 60);
@@ -19,6 +20,24 @@ pub fn next_delay(task: &TaskConfig, wish: Option<Duration>, failures_in_a_row: 
     let min = task.min_interval();
     let delay = wish.unwrap_or_else(|| min * 2_u32.pow(failures_in_a_row.min(MAX_DOUBLINGS)));
     delay.clamp(min.min(MAX_DELAY), MAX_DELAY)
+}
+
+/// The failures in a row after a run that ended so, with so many before it.
+///
+/// A locked device is no failure: nothing was tried, and the owner may unlock it at any moment. A run that lost its process
+/// is one: what ended it may well end the next.
+pub fn failures_after(end: RunEnd, before: u32) -> u32 {
+    match end {
+        RunEnd::Completed | RunEnd::Partial => 0,
+        RunEnd::Locked | RunEnd::UnderWay => before,
+        RunEnd::Expired
+        | RunEnd::Failed
+        | RunEnd::Panicked
+        | RunEnd::Overran
+        | RunEnd::NoHandler
+        | RunEnd::Busy
+        | RunEnd::CutOff => before.saturating_add(1),
+    }
 }
 
 #[cfg(test)]
@@ -55,5 +74,21 @@ mod tests {
             );
         }
         assert_eq!(next_delay(&task(MAX_INTERVAL_MINUTES), None, 3), MAX_DELAY);
+    }
+
+    #[test]
+    fn what_was_not_tried_did_not_fail() {
+        for (end, before, after) in [
+            (RunEnd::Completed, 4, 0),
+            (RunEnd::Partial, 1, 0),
+            (RunEnd::Locked, 2, 2),
+            (RunEnd::UnderWay, 2, 2),
+            (RunEnd::Expired, 0, 1),
+            (RunEnd::CutOff, 1, 2),
+            (RunEnd::Busy, 1, 2),
+            (RunEnd::Failed, u32::MAX, u32::MAX),
+        ] {
+            assert_eq!(failures_after(end, before), after, "{end:?}");
+        }
     }
 }

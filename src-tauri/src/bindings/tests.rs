@@ -1,11 +1,11 @@
-//! What is written twice is held equal here: commands and their TypeScript, commands and permissions, tasks and plist.
+//! What is written twice is held equal here: commands and their TypeScript, commands and permissions. What the Xcode
+//! project repeats is held by `apple_tests`.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use specta_typescript::Typescript;
-use tauri_plugin_background::{Config, TaskKind};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -103,38 +103,6 @@ fn every_command_has_one_permission_and_the_window_has_them_all() {
 
 fn app_config() -> serde_json::Value {
     serde_json::from_str(&read("tauri.conf.json")).unwrap()
-}
-
-#[test]
-fn the_plist_permits_exactly_the_declared_tasks() {
-    let config = app_config();
-    let tasks: Config = serde_json::from_value(config["plugins"]["background"].clone()).unwrap();
-    tasks.validate().unwrap();
-    let plist_path = config["bundle"]["iOS"]["infoPlist"].as_str().unwrap();
-    let plist: plist::Dictionary = plist::from_file(root().join(plist_path)).unwrap();
-    let strings = |key: &str| -> Vec<String> {
-        let values = plist[key].as_array().unwrap();
-        values
-            .iter()
-            .map(|value| value.as_string().unwrap().to_owned())
-            .collect()
-    };
-    let declared: Vec<_> = tasks.tasks.iter().map(|task| task.id.clone()).collect();
-    assert_eq!(strings("BGTaskSchedulerPermittedIdentifiers"), declared);
-    let mode = |kind| match kind {
-        TaskKind::Refresh => "fetch".to_owned(),
-        TaskKind::Processing => "processing".to_owned(),
-    };
-    let modes: BTreeSet<_> = tasks.tasks.iter().map(|task| mode(task.kind)).collect();
-    assert_eq!(
-        strings("UIBackgroundModes").into_iter().collect::<BTreeSet<_>>(),
-        modes
-    );
-    // With a scene manifest, Tauri's setup would wait for a scene that a background launch never connects.
-    assert!(!plist.contains_key("UIApplicationSceneManifest"));
-    // iOS takes task identifiers of other apps, but a reader should see whose they are.
-    let app = config["identifier"].as_str().unwrap();
-    assert!(declared.iter().all(|id| id.starts_with(&format!("{app}."))));
 }
 
 #[test]

@@ -5,6 +5,7 @@
 
 import type {
   BackgroundStatus,
+  BlockerCode,
   LightningChannel as Channel,
   Destination,
   ErrorClass,
@@ -25,8 +26,8 @@ export interface Background {
   simulated: boolean;
   /** The earliest moment of the next wake. */
   nextAtMs: number | null;
-  /** The system refuses to wake us. */
-  refused: boolean;
+  /** The weightiest thing that keeps wakes from coming. */
+  blocker: BlockerCode | null;
 }
 
 /** What the UI can ask of the wallet. Amounts in sats, msats as bigint. */
@@ -52,6 +53,8 @@ export interface Api {
   background(): Promise<Background>;
   /** Resolves when the wake is under way; events tell how it goes. `false`: one was under way already. */
   wakeNow(): Promise<boolean>;
+  /** As `wakeNow`, with as much time as it takes; goes on when the app is left, where the system lets it. */
+  fullCheck(): Promise<boolean>;
   simulateLaunch(kind: GrantKind): Promise<boolean>;
   /** `false`: nothing was running. */
   simulateExpiration(): Promise<boolean>;
@@ -94,11 +97,10 @@ const msat = (sat: number | null) => (sat === null ? null : (BigInt(sat) * 1000n
 /** What a person needs of the plugin's status. */
 export function background(status: BackgroundStatus): Background {
   const due = status.tasks.map((task) => task.earliestAtMs).filter((at) => at !== null);
-  const refused = status.tasks.some((task) => task.registrationError !== null || task.submitError !== null);
   return {
     simulated: status.backend === 'simulated',
     nextAtMs: due.length > 0 ? Math.min(...due) : null,
-    refused: refused || status.backend === 'unsupported',
+    blocker: status.blockers[0]?.code ?? null,
   };
 }
 
@@ -135,6 +137,7 @@ export const tauriApi: Api = {
     return background(await unwrap(bindings.commands.backgroundStatus()));
   },
   wakeNow: () => unwrap(bindings.commands.wakeNow()),
+  fullCheck: () => unwrap(bindings.commands.fullCheck()),
   simulateLaunch: (kind) => unwrap(bindings.commands.simulateLaunch(kind)),
   simulateExpiration: () => unwrap(bindings.commands.simulateExpiration()),
   onNodeEvent: (handler) => bindings.events.nodeEvent.listen((event) => handler(event.payload)),

@@ -44,6 +44,11 @@ export const commands = {
 	backgroundStatus: () => typedError<BackgroundStatus, ErrorReport>(__TAURI_INVOKE("background_status")),
 	/**  Runs a refresh wake now. `false`: one is under way already. */
 	wakeNow: () => typedError<boolean, ErrorReport>(__TAURI_INVOKE("wake_now")),
+	/**
+	 *  Runs a full wake now, as long as a processing one. Where the system can, it shows how far it came and lets it go on
+	 *  when the person leaves the app. `false`: one is under way already.
+	 */
+	fullCheck: () => typedError<boolean, ErrorReport>(__TAURI_INVOKE("full_check")),
 	/**  Has the simulated scheduler launch a task. `false`: it runs already. */
 	simulateLaunch: (kind: GrantKind) => typedError<boolean, ErrorReport>(__TAURI_INVOKE("simulate_launch", { kind })),
 	/**  Calls time on every run under way, as the system would. `false`: there was none. */
@@ -75,6 +80,8 @@ export type ActiveRun = {
 	started: boolean,
 	/**  Whether time was called on it. */
 	timeCalled: boolean,
+	/**  The run that does the work for this launch, which came while it was under way. */
+	joined: number | null,
 };
 
 /**  Which scheduler grants the runs. */
@@ -86,18 +93,36 @@ export type Backend =
 /**  None: this platform has no backend yet. */
 "unsupported";
 
+/**
+ *  Whether the person, or the administrator of the device, lets the app run in the background
+ *  (`UIApplication.backgroundRefreshStatus`).
+ */
+export type BackgroundRefresh = 
+/**  It may run. */
+"available" | 
+/**  The person switched it off, for the app or the device. */
+"denied" | 
+/**  The person cannot switch it on, for instance under parental controls: do not ask them to. */
+"restricted";
+
 /**  Everything about background work that a person needs to see why it did, or did not, run. */
 export type BackgroundStatus = {
 	/**  Who grants the runs. */
 	backend: Backend,
-	/**  Whether the app attached its handler. */
+	/**  What is known of the device. */
+	device: DeviceFacts,
+	/**  Whether every declared task has its handler. */
 	handlerAttached: boolean,
+	/**  What keeps runs from coming, weightiest first. */
+	blockers: Blocker[],
 	/**  The declared tasks. */
 	tasks: TaskStatus[],
 	/**  The runs under way. */
 	active: ActiveRun[],
-	/**  The last completed run in this process. */
+	/**  The last completed run. */
 	last: RunRecord | null,
+	/**  The history on disk. */
+	history: HistoryStatus,
 };
 
 /**  What is known of the person's money. */
@@ -117,6 +142,46 @@ export type Balances = {
 	/**  When the chain was last seen whole. `None`: never; then the numbers are not known, not zero. */
 	synced_at_ms: number | null,
 };
+
+/**  Something that keeps runs from coming. */
+export type Blocker = {
+	/**  For programs. */
+	code: BlockerCode,
+	/**  The task that it keeps, if not all. */
+	id: string | null,
+	/**  In English. */
+	text: string,
+};
+
+/**  What kind of thing keeps runs from coming, weightiest first. */
+export type BlockerCode = 
+/**  There is no background scheduler here. */
+"unsupported" | 
+/**  The person switched Background App Refresh off. */
+"backgroundRefreshDenied" | 
+/**  Background App Refresh is off, and the person cannot switch it on. Apple: do not ask them to. */
+"backgroundRefreshRestricted" | 
+/**  Low Power Mode is on. */
+"lowPowerMode" | 
+/**  The app is not built to run the task. */
+"notPermitted" | 
+/**  The system did not register the task for another reason. */
+"notRegistered" | 
+/**  No request for the task is pending. */
+"notSubmitted" | 
+/**  Nobody would do the work. */
+"noHandler" | 
+/**  There is no network. */
+"offline" | 
+/**  The task waits for the charger. */
+"notOnPower" | 
+/**  The device was not unlocked since it started, or does not say. */
+"lockedSinceBoot" | 
+/**
+ *  Due for more than two days. One reason among others: the app was swiped away in the app switcher, after which iOS
+ *  launches nothing until the person opens it.
+ */
+"forceQuitSuspected";
 
 /**  What a text from outside (pasted, scanned) asks us to pay. */
 export type Destination = 
@@ -138,6 +203,25 @@ payee: string } |
 address: string; 
 /**  From a BIP21 `amount`. */
 amount_sat: number | null };
+
+/**  What is known of the device now. `None`: it is not known. */
+export type DeviceFacts = {
+	/**
+	 *  Whether the device was unlocked since it started. Before that neither the app's files nor its Keychain items can
+	 *  be read. After that they can, locked or not.
+	 */
+	unlockedOnce?: boolean | null,
+	/**  Whether Background App Refresh is on for the app. */
+	backgroundRefresh?: BackgroundRefresh | null,
+	/**  Whether Low Power Mode is on: iOS then grants no refresh runs. */
+	lowPower?: boolean | null,
+	/**  Whether the device is on external power. */
+	onPower?: boolean | null,
+	/**  The network. */
+	network?: NetworkState | null,
+	/**  Memory that the app may still take before the system ends it, in bytes (`os_proc_available_memory`). */
+	availableMemoryBytes?: number | null,
+};
 
 /**  Which way money moved. */
 export type Direction = 
@@ -233,6 +317,14 @@ export type GrantKind =
 /**  Some minutes (`BGProcessingTask`). */
 "processing";
 
+/**  The history on disk. */
+export type HistoryStatus = {
+	/**  Whether it is on disk now. `false`: the app keeps none, or its file cannot be read yet. */
+	onDisk: boolean,
+	/**  What went wrong with it, if something did. */
+	trouble: string | null,
+};
+
 /**  A BOLT11 invoice of ours. */
 export type Invoice = {
 	/**  The invoice, to be shown or shared. */
@@ -275,6 +367,17 @@ export type LightningChannel = {
 	/**  Confirmations needed before the channel is ready, in blocks. */
 	confirmations_required: number | null,
 };
+
+/**  The network, by what it costs to use it. */
+export type NetworkState = 
+/**  There is none. */
+"offline" | 
+/**  Low Data Mode is on. */
+"constrained" | 
+/**  Cellular, or a personal hotspot. */
+"expensive" | 
+/**  Wi-Fi or a cable. */
+"unmetered";
 
 /**  Something happened that a screen may want to show. */
 export type NodeEvent = 
@@ -362,11 +465,13 @@ export type PaymentStatus =
 
 /**  How a run ended. */
 export type RunEnd = 
+/**  It did not end yet. */
+"underWay" | 
 /**  The handler did all of it. */
 "completed" | 
 /**  The handler did what matters. */
 "partial" | 
-/**  The handler was stopped before what matters was done. */
+/**  The handler was stopped before what matters was done; or time was called on a launch that had joined another run. */
 "expired" | 
 /**  The handler could not do it. */
 "failed" | 
@@ -375,7 +480,13 @@ export type RunEnd =
 /**  The handler did not stop in time after time was called; its run was completed without it. */
 "overran" | 
 /**  No handler was attached in time. */
-"noHandler";
+"noHandler" | 
+/**  The device was not unlocked since it started, so that no file could be read. No handler was started. */
+"locked" | 
+/**  The handler of an earlier run of the task, which overran, had still not returned. No handler was started. */
+"busy" | 
+/**  The process ended, or was ended, while the run was under way. Found at the next start. */
+"cutOff";
 
 /**  Something happened to a run. Goes to Rust listeners and, as [`LAUNCHED_EVENT`] or [`COMPLETED_EVENT`], to webviews. */
 export type RunEvent = 
@@ -391,9 +502,12 @@ record: RunRecord };
 /**  A background run started or ended, as the plugin sees it. */
 export type RunMessage = RunEvent;
 
-/**  One row of the history. */
+/**  One row of the history. Written when a launch is known, and again when it was completed. */
 export type RunRecord = {
-	/**  Counts up from 1 in this process. */
+	/**
+	 *  Counts up from 1, over all the processes that kept this history. A run that ended before the history was read,
+	 *  because the device was locked, gets its number then.
+	 */
 	run: number,
 	/**  The task. */
 	id: string,
@@ -403,14 +517,27 @@ export type RunRecord = {
 	reason: LaunchReason,
 	/**  When the launch arrived. */
 	launchedAtMs: number,
-	/**  When the run was completed. */
-	finishedAtMs: number,
+	/**  When the run was completed. `null`: it is under way, or was cut off and nobody saw when. */
+	finishedAtMs: number | null,
 	/**  How it ended. */
 	end: RunEnd,
+	/**  Why it came no further, if it did not do all of it and this is known. */
+	cause?: string | null,
 	/**  Whether time was called on it. */
 	timeCalled: boolean,
-	/**  The earliest moment of the next run, as asked of the system when this one ended. */
-	nextAtMs: number,
+	/**  The run of the same task, under way when the launch came, that did its work for it. */
+	joined?: number | null,
+	/**  The device at the launch, with the memory that was left. `null`: it did not answer in time. */
+	device?: DeviceFacts | null,
+	/**  Memory that the app might still have taken when the handler returned, in bytes. */
+	memoryAtEndBytes?: number | null,
+	/**
+	 *  The earliest moment of the next run, as last asked of the system. `null` for tasks that only the person starts, and
+	 *  when the system refused.
+	 */
+	nextAtMs?: number | null,
+	/**  Why the system refused the request for the next run. */
+	nextRefused?: string | null,
 };
 
 /**  How a stage ended. */
@@ -462,15 +589,20 @@ export type TaskKind =
 /**  Some 30 seconds, several times a day at best (`BGAppRefreshTask`). */
 "refresh" | 
 /**  Some minutes while the device is idle (`BGProcessingTask`). */
-"processing";
+"processing" | 
+/**
+ *  Work that the person began in the foreground, carried on after they left, with progress that the system shows
+ *  (`BGContinuedProcessingTask`, iOS 26). Never asked for by the plugin itself.
+ */
+"continued";
 
 /**  A task and where it stands. */
 export type TaskStatus = {
 	/**  The identifier. */
 	id: string,
-	/**  Refresh or processing. */
+	/**  Refresh, processing or continued. */
 	kind: TaskKind,
-	/**  The shortest time between two runs, in minutes. */
+	/**  The shortest time between two runs, in minutes. 0 for a continued task. */
 	minIntervalMinutes: number,
 	/**  How long a run may take, in seconds. */
 	softBudgetSecs: number,
@@ -478,12 +610,24 @@ export type TaskStatus = {
 	requiresNetwork: boolean,
 	/**  Only on external power. */
 	requiresPower: boolean,
+	/**  Whether the system knows the task. */
+	registered: boolean,
+	/**  Whether the app is built to run it. `false`: declared in `tauri.conf.json`, but not permitted by the Info.plist. */
+	permitted: boolean,
 	/**  Why the system refused to register the task; `null` when it is registered. */
 	registrationError: string | null,
-	/**  Why the last request was refused; `null` when it was taken. */
+	/**  Whether a handler is there. */
+	handlerReady: boolean,
+	/**  Why the last request was refused; `null` when it was taken. It is made again at the next occasion. */
 	submitError: string | null,
 	/**  When the pending request becomes due; `null` when none is pending. */
 	earliestAtMs: number | null,
+	/**  The last completed run. */
+	last: RunRecord | null,
+	/**  When a run of it last did what matters. */
+	lastSuccessAtMs: number | null,
+	/**  Runs since then that did not. */
+	failuresInARow: number,
 };
 
 /**  How a wake ended. */

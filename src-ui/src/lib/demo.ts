@@ -82,7 +82,7 @@ function wake(id: number, startedAt: number, change: Partial<WakeRecord> = {}): 
     bytes_out: 21_700,
     peak_memory: 61_300_000,
     cpu_ms: 410,
-    next_at_ms: startedAt + 5 * HOUR,
+    next_at_ms: startedAt + 2 * HOUR,
     ...change,
   };
 }
@@ -271,7 +271,7 @@ export function demoApi(scenario: Scenario, pace = 1): Api {
     emit({ type: 'wake_started', record: begun });
     await pause(2200);
     syncedAt = Date.now();
-    nextAt = syncedAt + 5 * HOUR;
+    nextAt = syncedAt + 2 * HOUR;
     const record = wake(id, started, {
       kind,
       reason,
@@ -437,9 +437,13 @@ export function demoApi(scenario: Scenario, pace = 1): Api {
       emit({ type: 'overview_changed' });
     },
     wakes: async () => [...wakes],
-    background: async () => ({ simulated: true, nextAtMs: nextAt, refused: false }),
+    background: async () => ({ simulated: true, nextAtMs: nextAt, blocker: null }),
     wakeNow: async () => {
       void runWake('refresh', 'person');
+      return true;
+    },
+    fullCheck: async () => {
+      void runWake('processing', 'person');
       return true;
     },
     simulateLaunch: async (kind) => {

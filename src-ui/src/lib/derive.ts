@@ -3,6 +3,7 @@
  */
 import type {
   Balances,
+  BlockerCode,
   LightningChannel as Channel,
   Overview,
   Payment,
@@ -163,6 +164,30 @@ export function outcomeTone(outcome: WakeOutcome): 'good' | 'fair' | 'bad' | 'ru
       return 'bad';
   }
 }
+
+const BY_HAND = 'Open the app once a day instead.';
+
+/**
+ * What keeps wakes from coming, and what the person can do about it. `null`: nothing to do, or nothing that an open app
+ * needs to say.
+ */
+export const BLOCKER_WORDS: Record<BlockerCode, string | null> = {
+  unsupported: `Pilotlight cannot be woken on this device while it is closed. ${BY_HAND}`,
+  backgroundRefreshDenied:
+    'Your phone may not wake Pilotlight while it is closed. Turn on Background App Refresh in Settings, or open the app once a day.',
+  // Apple: do not ask for what the person cannot change.
+  backgroundRefreshRestricted: `This phone does not wake apps while they are closed. ${BY_HAND}`,
+  lowPowerMode: `Low Power Mode is on, so your phone lets Pilotlight sleep until it is off. ${BY_HAND}`,
+  notPermitted: `Pilotlight cannot be woken while it is closed. ${BY_HAND}`,
+  notRegistered: `Pilotlight cannot be woken while it is closed. ${BY_HAND}`,
+  notSubmitted: `Your phone did not take the request for the next wake. ${BY_HAND}`,
+  noHandler: null,
+  offline: null,
+  notOnPower: null,
+  lockedSinceBoot: null,
+  forceQuitSuspected:
+    'Your phone has not woken Pilotlight for two days. That happens after it was swiped away in the app switcher; leave it there, and open it now and then.',
+};
 
 const STAGES: Record<string, string> = {
   open: 'Open the wallet',

@@ -208,14 +208,21 @@ describe('backend errors and status', () => {
     softBudgetSecs: 30,
     requiresNetwork: false,
     requiresPower: false,
+    registered: true,
+    permitted: true,
     registrationError: null,
+    handlerReady: true,
     submitError: null,
     earliestAtMs: 500,
+    last: null,
+    lastSuccessAtMs: null,
+    failuresInARow: 0,
   } as const;
   const status = (change: Partial<BackgroundStatus>): BackgroundStatus =>
     ({
       backend: 'ios',
       handlerAttached: true,
+      blockers: [],
       tasks: [task],
       active: [],
       last: null,
@@ -224,13 +231,16 @@ describe('backend errors and status', () => {
 
   it('takes the earliest task as the next wake', () => {
     const tasks = [{ ...task, earliestAtMs: null }, { ...task, earliestAtMs: 900 }, task];
-    expect(background(status({ tasks }))).toEqual({ simulated: false, nextAtMs: 500, refused: false });
+    expect(background(status({ tasks }))).toEqual({ simulated: false, nextAtMs: 500, blocker: null });
     expect(background(status({ tasks: [] })).nextAtMs).toBeNull();
   });
 
-  it('notices when the system refuses', () => {
-    expect(background(status({ tasks: [{ ...task, submitError: 'unavailable' }] })).refused).toBe(true);
-    expect(background(status({ backend: 'unsupported' })).refused).toBe(true);
-    expect(background(status({ backend: 'simulated' }))).toMatchObject({ simulated: true, refused: false });
+  it('names the weightiest reason why no wake may come', () => {
+    const blockers = [
+      { code: 'backgroundRefreshDenied', id: null, text: '' },
+      { code: 'offline', id: null, text: '' },
+    ] as const;
+    expect(background(status({ blockers: [...blockers] })).blocker).toBe('backgroundRefreshDenied');
+    expect(background(status({ backend: 'simulated' }))).toMatchObject({ simulated: true, blocker: null });
   });
 });

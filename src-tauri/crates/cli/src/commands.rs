@@ -98,6 +98,7 @@ async fn wake(lifecycle: &Arc<Lifecycle>, kind: GrantKind, budget_secs: Option<u
             reason: WakeReason::Test,
             deadline,
             cancel,
+            progress: None,
         })
         .await;
     let exit = wake_exit(record.outcome);

@@ -17,7 +17,7 @@ mod node;
 mod onchain;
 mod rows;
 mod seed;
-mod wake;
+pub mod wake;
 
 pub use capsules::{CapsuleRestored, CapsuleSlot};
 pub use config::{Config, PeerAddress};
@@ -26,4 +26,6 @@ pub use lifecycle::Lifecycle;
 pub use models::*;
 pub use node::{Checkpoint, Node};
 pub use seed::{Found, Seed, SeedFile, SeedStore, WordCount};
-pub use wake::{Grant, GrantKind, StageEnd, StageName, StageRecord, WakeOutcome, WakeReason, WakeRecord};
+pub use wake::{
+    Grant, GrantKind, StageEnd, StageName, StageRecord, WakeOutcome, WakeProgress, WakeReason, WakeRecord,
+};

@@ -46,6 +46,17 @@ pub struct Seed {
     passphrase: Zeroizing<String>,
 }
 
+/// The version of [`Encoded`]. Another one is from an app that knows more than this one.
+const ENCODING: u8 = 1;
+
+/// A seed as it is kept.
+#[derive(Serialize, Deserialize)]
+struct Encoded {
+    version: u8,
+    words: Zeroizing<String>,
+    passphrase: Zeroizing<String>,
+}
+
 /// The keys that the seed stands for.
 pub struct Keys {
     /// BDK's descriptors hang from this (BIP84).
@@ -110,6 +121,36 @@ impl Seed {
         self.words.clone()
     }
 
+    /// The seed as bytes, for whoever keeps it: JSON with a version.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Internal`], never seen.
+    pub fn encode(&self) -> Result<Zeroizing<Vec<u8>>> {
+        let encoded = Encoded {
+            version: ENCODING,
+            words: self.words.clone(),
+            passphrase: self.passphrase.clone(),
+        };
+        serde_json::to_vec(&encoded)
+            .map(Zeroizing::new)
+            .map_err(|e| Error::new(ErrorCode::Internal, e))
+    }
+
+    /// A seed from the bytes of [`Seed::encode`].
+    ///
+    /// # Errors
+    /// [`ErrorCode::StorageCorrupt`]; the detail never quotes the bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Self> {
+        let encoded: Encoded = serde_json::from_slice(bytes)
+            .map_err(|_| Error::new(ErrorCode::StorageCorrupt, "the kept seed cannot be read"))?;
+        if encoded.version != ENCODING {
+            let why = format!("the kept seed is of version {}", encoded.version);
+            return Err(Error::new(ErrorCode::StorageCorrupt, why));
+        }
+        Self::parse(&encoded.words, Some(&encoded.passphrase))
+            .map_err(|_| Error::new(ErrorCode::StorageCorrupt, "the kept seed holds no valid words"))
+    }
+
     /// Derives the keys as ldk-node does: the BIP39 seed makes the BIP32 master key, and LDK's seed is that key's
     /// secret.
     ///
@@ -160,13 +201,6 @@ pub struct SeedFile {
     network: Network,
 }
 
-#[derive(Serialize, Deserialize)]
-struct SeedFileContent {
-    version: u8,
-    words: String,
-    passphrase: String,
-}
-
 impl SeedFile {
     /// The seed file of a data folder.
     pub fn new(data_dir: &Path, network: Network) -> Self {
@@ -179,16 +213,12 @@ impl SeedFile {
 
 impl SeedStore for SeedFile {
     fn load(&self) -> Result<Found> {
-        let text = match fs::read_to_string(&self.path) {
-            Ok(text) => Zeroizing::new(text),
+        let bytes = match fs::read(&self.path) {
+            Ok(bytes) => Zeroizing::new(bytes),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Found::Nothing),
             Err(e) => return Err(Error::new(ErrorCode::StorageFailed, format!("seed file: {e}"))),
         };
-        let content: SeedFileContent = serde_json::from_str(&text)
-            .map_err(|_| Error::new(ErrorCode::StorageCorrupt, "the seed file cannot be read"))?;
-        Seed::parse(&content.words, Some(&content.passphrase))
-            .map(Found::Seed)
-            .map_err(|_| Error::new(ErrorCode::StorageCorrupt, "the seed file holds no valid words"))
+        Seed::decode(&bytes).map(Found::Seed)
     }
 
     fn keep(&self, seed: &Seed) -> Result<()> {
@@ -201,21 +231,14 @@ impl SeedStore for SeedFile {
         let failed = |e: std::io::Error| Error::new(ErrorCode::StorageFailed, format!("seed file: {e}"));
         let folder = self.path.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(folder).map_err(failed)?;
-        let content = Zeroizing::new(
-            serde_json::to_string(&SeedFileContent {
-                version: 1,
-                words: seed.words.to_string(),
-                passphrase: seed.passphrase.to_string(),
-            })
-            .map_err(|e| Error::new(ErrorCode::Internal, e))?,
-        );
+        let content = seed.encode()?;
         let tmp = self.path.with_extension("tmp");
         let mut options = fs::OpenOptions::new();
         options.write(true).create(true).truncate(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let mut file = options.open(&tmp).map_err(failed)?;
-        file.write_all(content.as_bytes())
+        file.write_all(&content)
             .and_then(|()| file.sync_all())
             .map_err(failed)?;
         // A hard link fails if the name is taken, where a rename would replace the seed that is there.
@@ -264,6 +287,32 @@ mod tests {
         ] {
             let error = Seed::parse(bad, None).map(|_| ()).unwrap_err();
             assert_eq!(error.code(), ErrorCode::InvalidMnemonic);
+            assert!(
+                !error.detail().contains("abandon"),
+                "the words must not reach a log"
+            );
+        }
+    }
+
+    #[test]
+    fn a_kept_seed_comes_back_and_damage_is_told_without_quoting_it() {
+        let seed = Seed::parse(WORDS, Some("p\u{e4}ss")).unwrap();
+        let bytes = seed.encode().unwrap();
+        let back = Seed::decode(&bytes).unwrap();
+        assert_eq!(
+            (back.words.as_str(), back.passphrase.as_str()),
+            (WORDS, "p\u{e4}ss")
+        );
+        let text = std::str::from_utf8(&bytes).unwrap();
+        for bad in [
+            text.replace("about", "abandon"),
+            text.replace("\"version\":1", "\"version\":2"),
+            text.replace("words", "word"),
+            text[1..].to_owned(),
+            String::new(),
+        ] {
+            let error = Seed::decode(bad.as_bytes()).map(|_| ()).unwrap_err();
+            assert_eq!(error.code(), ErrorCode::StorageCorrupt);
             assert!(
                 !error.detail().contains("abandon"),
                 "the words must not reach a log"

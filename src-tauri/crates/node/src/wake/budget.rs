@@ -111,6 +111,7 @@ mod tests {
             reason: WakeReason::Test,
             deadline,
             cancel,
+            progress: None,
         })
     }
 

@@ -4,16 +4,17 @@
 //! the rows, `policy` says when to come again. Who may open the node is decided in `lifecycle`.
 
 pub mod budget;
-pub mod history;
+pub(crate) mod history;
 pub mod policy;
 mod record;
 mod run;
 
 pub use record::*;
-pub use run::Wake;
+pub(crate) use run::Wake;
 
 use std::time::Instant;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// What the system gave a wake.
@@ -27,4 +28,15 @@ pub struct Grant {
     pub deadline: Instant,
     /// Cancelled when the system (or the person) wants the time back early.
     pub cancel: CancellationToken,
+    /// Where to say how far the wake came, if somebody watches.
+    pub progress: Option<watch::Sender<WakeProgress>>,
+}
+
+/// How far a wake came.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WakeProgress {
+    /// Stages that ended, well or not.
+    pub done: u32,
+    /// Stages that a whole wake has.
+    pub total: u32,
 }

@@ -24,9 +24,9 @@ pub fn next_wake(outcome: WakeOutcome, failures: u32, stakes: Stakes) -> Duratio
     const HOUR: Duration = Duration::from_secs(60 * 60);
     match outcome {
         WakeOutcome::Completed | WakeOutcome::InProgress => match stakes {
-            Stakes { moving: true, .. } => 2 * HOUR,
+            Stakes { moving: true, .. } => HOUR,
             Stakes { channels: 0, .. } => 24 * HOUR,
-            Stakes { .. } => 5 * HOUR,
+            Stakes { .. } => 2 * HOUR,
         },
         WakeOutcome::Partial => HOUR,
         WakeOutcome::Expired | WakeOutcome::Failed | WakeOutcome::CutOff => {
@@ -47,9 +47,9 @@ mod tests {
         };
         let table = [
             (WakeOutcome::Completed, 0, 0, false, 24.0),
-            (WakeOutcome::Completed, 0, 2, false, 5.0),
-            (WakeOutcome::Completed, 0, 0, true, 2.0),
-            (WakeOutcome::Completed, 0, 2, true, 2.0),
+            (WakeOutcome::Completed, 0, 2, false, 2.0),
+            (WakeOutcome::Completed, 0, 0, true, 1.0),
+            (WakeOutcome::Completed, 0, 2, true, 1.0),
             (WakeOutcome::Partial, 0, 2, false, 1.0),
             (WakeOutcome::Failed, 1, 2, false, 0.25),
             (WakeOutcome::Failed, 2, 2, true, 0.5),

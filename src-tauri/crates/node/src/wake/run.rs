@@ -4,20 +4,26 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::budget::Budget;
 use super::policy::{self, Stakes};
 use super::record::{StageEnd, StageName, StageRecord, WakeOutcome, WakeRecord};
-use super::{Grant, history::History};
+use super::{Grant, WakeProgress, history::History};
 use crate::clock;
 use crate::error::{Error, ErrorCode, Result};
 use crate::meter::Meter;
 use crate::node::{Checkpoint, Node};
+
+/// Stages of a whole wake: all that [`StageName`] has.
+const STAGES: u32 = StageName::Report as u32 + 1;
 
 /// A wake under way.
 pub struct Wake {
     budget: Budget,
     history: History,
     meter: Meter,
+    progress: Option<watch::Sender<WakeProgress>>,
     record: WakeRecord,
     before: Option<Checkpoint>,
     channels_before: Channels,
@@ -46,6 +52,7 @@ impl Wake {
             budget,
             history,
             meter: Meter::start(),
+            progress: grant.progress.clone(),
             record,
             before: None,
             channels_before: Channels::new(),
@@ -213,6 +220,12 @@ impl Wake {
             end,
             error: error.map(|error| error.report()),
         });
+        if let Some(progress) = &self.progress {
+            progress.send_replace(WakeProgress {
+                done: u32::try_from(self.record.stages.len()).unwrap_or(u32::MAX),
+                total: STAGES,
+            });
+        }
     }
 
     fn outcome(&self) -> WakeOutcome {

@@ -104,6 +104,7 @@ pub fn grant(kind: GrantKind, seconds: u64) -> Grant {
         reason: WakeReason::Test,
         deadline,
         cancel: CancellationToken::new(),
+        progress: None,
     }
 }
 

@@ -1,0 +1,123 @@
+//! What only an iPhone has: a process that iOS starts without a person, a window that comes when the person does, seconds
+//! to put the node away, and a Keychain for the seed.
+//!
+//! The app's comings and goings arrive on any thread and in quick succession; one task works them off in order, so that the
+//! node is never told to come up and to stop at the same time.
+
+mod keychain;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pilotlight_node::{Config, Lifecycle};
+use tauri::{AppHandle, Manager, RunEvent, WebviewWindowBuilder, async_runtime};
+use tauri_plugin_background::ios::{self, Change, Grace};
+use tokio::sync::mpsc;
+
+use crate::settings::Settings;
+use crate::wiring;
+
+/// The owner of the node, with the Keychain for the seed. Touches neither.
+pub fn lifecycle(config: Config) -> Arc<Lifecycle> {
+    let seeds = keychain::KeychainSeeds::new(config.network);
+    Lifecycle::with_seeds(config, Box::new(seeds))
+}
+
+/// Makes the wallet's folder and keeps it out of backups, once. A wallet that came back from an old backup would be a
+/// stale one, and stale channel state loses money.
+pub fn prepare(data_dir: &Path) {
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if DONE.load(Ordering::Acquire) {
+        return;
+    }
+    if let Err(error) = std::fs::create_dir_all(data_dir) {
+        // The node will say so in its own words when it opens.
+        tracing::error!(%error, "cannot make the wallet's folder");
+        return;
+    }
+    match ios::protect_folder(data_dir) {
+        Ok(()) => DONE.store(true, Ordering::Release),
+        Err(code) => tracing::error!(
+            code,
+            "cannot keep the wallet's folder out of backups; will try again"
+        ),
+    }
+}
+
+/// Listens for the person. No window is made before one is wanted: background launches need none.
+///
+/// # Errors
+/// None on iOS.
+pub fn open(app: &AppHandle, settings: &Settings) -> tauri::Result<()> {
+    let data_dir = settings.data_dir(app)?;
+    let (sender, receiver) = mpsc::unbounded_channel();
+    ios::on_change(move |change| {
+        // The receiver lives as long as the app.
+        let _ = sender.send(change);
+    });
+    async_runtime::spawn(follow(app.clone(), data_dir, receiver));
+    Ok(())
+}
+
+/// The app lives on without a window: iOS takes the window's scene away in the background when it is short of memory, and
+/// wakes come without one.
+pub fn on_run_event(_app: &AppHandle, event: RunEvent) {
+    if let RunEvent::ExitRequested { api, code: None, .. } = event {
+        api.prevent_exit();
+    }
+}
+
+async fn follow(app: AppHandle, data_dir: PathBuf, mut changes: mpsc::UnboundedReceiver<Change>) {
+    let lifecycle = app.state::<Arc<Lifecycle>>().inner().clone();
+    while let Some(change) = changes.recv().await {
+        match change {
+            Change::Foreground => {
+                show_window(&app);
+                prepare(&data_dir);
+                wiring::enter_foreground(lifecycle.clone()).await;
+            }
+            Change::Background => put_away(&lifecycle).await,
+            Change::MemoryWarning => {
+                tracing::warn!(left = ?ios::device().available_memory_bytes, "iOS wants memory back")
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Stops the node while iOS still lets us run. It survives being cut off; this only makes the next start quicker.
+async fn put_away(lifecycle: &Lifecycle) {
+    let Some(grace) = Grace::begin("putting the wallet away") else {
+        tracing::warn!("iOS grants no time to put the node away");
+        return;
+    };
+    tokio::select! {
+        stopped = lifecycle.enter_background() => {
+            if let Err(error) = stopped {
+                tracing::error!(code = ?error.code(), detail = error.detail(), "the node did not stop well");
+            }
+        }
+        () = grace.expired().cancelled() => tracing::error!("the node did not stop in the time iOS gives"),
+    }
+}
+
+/// Makes the window, on the main thread, unless it is there. A window made after a scene connected joins that scene.
+fn show_window(app: &AppHandle) {
+    let handle = app.clone();
+    let posted = app.run_on_main_thread(move || {
+        for window in &handle.config().app.windows {
+            if handle.get_webview_window(&window.label).is_some() {
+                continue;
+            }
+            let built =
+                WebviewWindowBuilder::from_config(&handle, window).and_then(WebviewWindowBuilder::build);
+            if let Err(error) = built {
+                tracing::error!(%error, label = window.label, "cannot make the window");
+            }
+        }
+    });
+    if let Err(error) = posted {
+        tracing::error!(%error, "the main thread takes no work");
+    }
+}
