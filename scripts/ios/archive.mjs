@@ -18,12 +18,14 @@ const ENTRY = '_start_app';
 /** What Tauri's own Swift library defines (its mobile/ios-api, and swift-rs). */
 const TAURI_SWIFT = new Set([
   '_allocate_string',
+  '_data_from_bytes',
   '_log_stdout',
   '_on_webview_created',
   '_register_plugin',
   '_release_object',
   '_retain_object',
   '_run_plugin_command',
+  '_string_from_bytes',
 ]);
 
 /**
@@ -34,12 +36,12 @@ const FRAMEWORKS = /^_(OBJC_(META)?CLASS_\$_)?(k?(CF|CG|CT|Sec|SSL|SC|CA)|NS|UI|
 
 /** libobjc and the compiler's runtime, which are not part of libSystem's list. */
 const RUNTIME =
-  /^_(objc_\w+|_objc_\w+|sel_\w+|class_\w+|object_\w+|method_\w+|ivar_\w+|protocol_\w+|property_\w+|imp_\w+)$/;
+  /^_(__objc_personality_v0|OBJC_EHTYPE_id|objc_\w+|_objc_\w+|sel_\w+|class_\w+|object_\w+|method_\w+|ivar_\w+|protocol_\w+|property_\w+|imp_\w+)$/;
 
 /** Says what it finds; resolves to an exit code. */
 export function inspectArchive() {
   if (!existsSync(ARCHIVE)) throw new Error(`there is no ${ARCHIVE}`);
-  const nm = readdirSync('/usr/bin').find((name) => /^llvm-nm(-\d+)?$/.test(name)) ?? 'nm';
+  const nm = newestNm();
   const defined = symbols(nm, '--defined-only', '--extern-only');
   const open = [...symbols(nm, '--undefined-only')].filter((name) => !defined.has(name));
   const swift = new Set([...swiftFunctions(swiftSources()).keys()].map((name) => `_${name}`));
@@ -65,6 +67,13 @@ export function inspectArchive() {
   const missing = [...swift].filter((name) => !open.includes(name));
   for (const name of missing) say(`  never called from Rust: ${name}`);
   return defined.has(ENTRY) && groups.unknown.length === 0 && missing.length === 0 ? 0 : 1;
+}
+
+/** An older one cannot read what a newer compiler wrote. rust-env.sh installs the one that fits. */
+function newestNm() {
+  const versions = readdirSync('/usr/bin').map((name) => Number(/^llvm-nm-(\d+)$/.exec(name)?.[1] ?? 0));
+  const newest = Math.max(...versions);
+  return newest > 0 ? `llvm-nm-${newest}` : 'nm';
 }
 
 function symbols(nm, ...options) {
