@@ -59,6 +59,11 @@ export type BackgroundStatus = {
 	blockers: Blocker[],
 	/**  The declared tasks. */
 	tasks: TaskStatus[],
+	/**
+	 *  Identifiers that the app's Info.plist permits and no task declares: left over, or misspelt. Apple wants a handler for
+	 *  every one.
+	 */
+	undeclared: string[],
 	/**  The runs under way. */
 	active: ActiveRun[],
 	/**  The last completed run. */

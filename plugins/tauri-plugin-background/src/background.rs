@@ -196,12 +196,27 @@ impl Background {
             handler_attached: tasks.iter().all(|task| task.handler_ready),
             blockers: Vec::new(),
             tasks,
+            undeclared: self.undeclared(),
             active,
             last: rows.into_iter().next(),
             history,
         };
         status.blockers = blockers(&status, self.core.clock.now().unix_ms);
         status
+    }
+
+    /// What the Info.plist permits and no task is. A continued task may be permitted by a wildcard.
+    fn undeclared(&self) -> Vec<String> {
+        let tasks = &self.core.config.tasks;
+        let is_declared = |permitted: &str| match permitted.strip_suffix('*') {
+            Some(prefix) => tasks
+                .iter()
+                .any(|task| task.kind == TaskKind::Continued && task.id.starts_with(prefix)),
+            None => tasks.iter().any(|task| task.id == permitted),
+        };
+        let mut permitted = self.core.scheduler.permitted();
+        permitted.retain(|id| !is_declared(id));
+        permitted
     }
 
     /// The completed runs, newest first, at most 200. Those of earlier processes too, if the app keeps them

@@ -221,6 +221,7 @@ mod tests {
             handler_attached: true,
             blockers: vec![],
             tasks: vec![task("a.r", TaskKind::Refresh), task("a.p", TaskKind::Processing)],
+            undeclared: vec![],
             active: vec![],
             last: None,
             history: HistoryStatus::default(),

@@ -349,6 +349,9 @@ pub struct Status {
     pub blockers: Vec<Blocker>,
     /// The declared tasks.
     pub tasks: Vec<TaskStatus>,
+    /// Identifiers that the app's Info.plist permits and no task declares: left over, or misspelt. Apple wants a handler for
+    /// every one.
+    pub undeclared: Vec<String>,
     /// The runs under way.
     pub active: Vec<ActiveRun>,
     /// The last completed run.

@@ -420,3 +420,23 @@ fn a_row_says_why_in_bounded_words() {
     assert_eq!((task.failures_in_a_row, task.last_success_at_ms), (3, None));
     assert_eq!(task.last, Some(row));
 }
+
+#[test]
+fn what_is_permitted_and_not_declared_shows() {
+    let phone = Phone::new(Scripted::default());
+    let permit = |ids: &[&str]| {
+        *phone.system.permitted.lock().unwrap() = ids.iter().map(|id| (*id).to_owned()).collect();
+        phone.background.status().undeclared
+    };
+    assert_eq!(permit(&[]), Vec::<String>::new());
+    assert_eq!(
+        permit(&[REFRESH, PROCESSING, "app.test.continued"]),
+        Vec::<String>::new()
+    );
+    // A wildcard is for continued tasks only, and only where one fits.
+    assert_eq!(permit(&["app.test.cont*", REFRESH]), Vec::<String>::new());
+    assert_eq!(
+        permit(&["app.test.*", "app.other.*", "app.test.refreshed", "app.test.re*"]),
+        ["app.other.*", "app.test.refreshed", "app.test.re*"]
+    );
+}

@@ -223,6 +223,7 @@ describe('backend errors and status', () => {
       backend: 'ios',
       handlerAttached: true,
       blockers: [],
+      undeclared: [],
       tasks: [task],
       active: [],
       last: null,

@@ -100,6 +100,9 @@ pub(crate) struct Installed {
 /// Who hears of launches. C functions carry no context, and there is one host in a process.
 static SINK: OnceLock<Arc<dyn LaunchSink>> = OnceLock::new();
 
+/// What the host answered when it was installed.
+static INSTALLED: OnceLock<Installed> = OnceLock::new();
+
 /// What the holders of background time wait for.
 static GRACES: Mutex<BTreeMap<u64, CancellationToken>> = Mutex::new(BTreeMap::new());
 
@@ -113,7 +116,6 @@ impl Host {
     /// Hands over the callbacks and registers the tasks, once per process and before `UIApplicationMain`. Later calls do
     /// nothing and answer as the first did.
     pub(crate) fn install(config: &Config, sink: Arc<dyn LaunchSink>) -> &'static Installed {
-        static INSTALLED: OnceLock<Installed> = OnceLock::new();
         INSTALLED.get_or_init(|| {
             // Before the tasks are registered, so that no launch finds nobody home.
             let _first = SINK.set(sink);
@@ -127,6 +129,11 @@ impl Host {
             let answer = unsafe { tauri_background_install(json.as_ptr(), launched, expired, changed) };
             take_json(answer).unwrap_or_default()
         })
+    }
+
+    /// What the host answered, once it is installed.
+    pub(crate) fn installed() -> Option<&'static Installed> {
+        INSTALLED.get()
     }
 
     pub(crate) fn submit(request: &Request) -> i32 {

@@ -43,6 +43,12 @@ impl Scheduler for IosScheduler {
         })
     }
 
+    fn permitted(&self) -> Vec<String> {
+        Host::installed()
+            .map(|installed| installed.permitted.clone())
+            .unwrap_or_default()
+    }
+
     fn submit(&self, request: &Request) -> Result<(), SchedulerError> {
         explain(Host::submit(request), &request.id)
     }

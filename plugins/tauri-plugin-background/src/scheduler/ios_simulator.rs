@@ -37,6 +37,12 @@ impl Scheduler for IosSimulatorScheduler {
         self.simulated.register(task, sink)
     }
 
+    fn permitted(&self) -> Vec<String> {
+        Host::installed()
+            .map(|installed| installed.permitted.clone())
+            .unwrap_or_default()
+    }
+
     fn submit(&self, request: &Request) -> Result<(), SchedulerError> {
         self.simulated.submit(request)
     }

@@ -70,6 +70,11 @@ pub trait Scheduler: Send + Sync + 'static {
     /// Why the system refuses. The task is then never submitted.
     fn register(&self, task: &TaskConfig, sink: Arc<dyn LaunchSink>) -> Result<(), SchedulerError>;
 
+    /// The identifiers that the app is built to run, where the system has such a list (`BGTaskSchedulerPermittedIdentifiers`).
+    fn permitted(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Asks for a run of a registered task, in place of the request that was pending.
     ///
     /// # Errors

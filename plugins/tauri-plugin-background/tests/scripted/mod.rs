@@ -19,6 +19,7 @@ pub struct Scripted {
     pub stuck: Mutex<()>,
     pub may_block: AtomicBool,
     pub continued: AtomicBool,
+    pub permitted: Mutex<Vec<String>>,
     submitted: Mutex<Vec<(String, Duration)>>,
     completed: Mutex<Vec<(u64, bool)>>,
     pub progress: Mutex<Vec<(u64, u64, u64)>>,
@@ -37,6 +38,7 @@ impl Default for Scripted {
             stuck: Mutex::default(),
             may_block: AtomicBool::new(false),
             continued: AtomicBool::new(false),
+            permitted: Mutex::default(),
             submitted: Mutex::default(),
             completed: Mutex::default(),
             progress: Mutex::default(),
@@ -96,6 +98,10 @@ impl Scheduler for Scripted {
             .unwrap()
             .push((request.id.clone(), request.delay));
         Ok(())
+    }
+
+    fn permitted(&self) -> Vec<String> {
+        self.permitted.lock().unwrap().clone()
     }
 
     fn cancel(&self, _id: &str) {}
