@@ -279,6 +279,10 @@ step('a simulated launch leaves a completed wake record', 150_000, async () => {
   const second = await wake('simulate-processing', 'processing', 'completed');
   assert.ok(second > first);
   await picture('sync-processing');
+
+  // As a continued task, which the simulated phone has.
+  const third = await wake('full-check', 'processing', 'completed');
+  assert.ok(third > second);
   await app.click('back');
   await app.find('status-line');
 });
@@ -389,6 +393,10 @@ step('after a restart the wallet, its money and its wakes are there', 120_000, a
   await picture('home-restarted');
   await app.click('status-line');
   await app.find('wake-row');
+  const status = await app.execute('return window.__TAURI_INTERNALS__.invoke("background_status")');
+  assert.equal(status.history.onDisk, true);
+  assert.equal(status.last.end, 'completed');
+  assert.deepEqual(status.blockers, []);
   const now = await app.execute(
     'return window.__TAURI_INTERNALS__.invoke("wakes").then((all) => all.length)',
   );
