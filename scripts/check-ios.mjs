@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 
 import { iosSteps } from './ios/steps.mjs';
-import { ensureNode, ensureNodeModules, ensureRust } from './lib/ensure.mjs';
+import { adoptBuilds, ensureNode, ensureNodeModules, ensureRust } from './lib/ensure.mjs';
 import { dieTogether, show } from './lib/process.mjs';
 import { step, summary } from './lib/steps.mjs';
 
@@ -20,6 +20,7 @@ dieTogether();
 const ready = await step('what the checks need', async () => {
   ensureNode();
   ensureRust();
+  await adoptBuilds();
   await ensureNodeModules();
   mkdirSync(reports, { recursive: true });
   // The Rust shell embeds the built page, so everything that compiles it needs this first.

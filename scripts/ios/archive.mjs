@@ -6,11 +6,11 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { say } from '../lib/console.mjs';
-import { cache } from '../lib/paths.mjs';
+import { cache, targetIos } from '../lib/paths.mjs';
 import { swiftFunctions, swiftSources } from './abi.mjs';
-import { DEVICE, iosTarget } from './rust.mjs';
+import { DEVICE } from './rust.mjs';
 
-const ARCHIVE = join(iosTarget, DEVICE, 'release', 'libpilotlight_lib.a');
+const ARCHIVE = join(targetIos, DEVICE, 'release', 'libpilotlight_lib.a');
 
 /** What `#[tauri::mobile_entry_point]` makes, and main.mm calls. */
 const ENTRY = '_start_app';

@@ -3,14 +3,11 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-import { cache, root } from '../lib/paths.mjs';
+import { root, targetIos } from '../lib/paths.mjs';
 import { show, works } from '../lib/process.mjs';
 
 export const DEVICE = 'aarch64-apple-ios';
 export const SIMULATOR = 'aarch64-apple-ios-sim';
-
-/** Where cargo builds for iOS: another compiler than the desktop's, so a folder of its own. */
-export const iosTarget = join(cache, 'target-ios');
 
 /** The oldest iOS that the app runs on. */
 export function minimumIos() {
@@ -29,7 +26,7 @@ export function rustSupport() {
 
 /** Runs a cargo command for an iOS target. Resolves to its exit code. */
 export async function rustForIos(triple, args) {
-  const env = { IPHONEOS_DEPLOYMENT_TARGET: minimumIos(), CARGO_TARGET_DIR: iosTarget };
+  const env = { IPHONEOS_DEPLOYMENT_TARGET: minimumIos(), CARGO_TARGET_DIR: targetIos };
   if (process.platform !== 'darwin')
     return show('bash', [join('scripts', 'ios', 'rust-env.sh'), ...args, '--locked'], {
       env: { ...env, IOS_TARGET: triple },

@@ -4,9 +4,9 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-
+import { DEVICE, SIMULATOR } from '../ios/rust.mjs';
 import { progress, say } from './console.mjs';
-import { cache, root, target, tools } from './paths.mjs';
+import { cache, root, target, targetIos, tools } from './paths.mjs';
 import { Failed, run, works } from './process.mjs';
 
 /** Debian's names. */
@@ -48,18 +48,25 @@ export function ensureRust() {
 }
 
 /**
- * Makes the build cache this checkout's. What cargo built of our own crates in another checkout holds paths into it, and
+ * Makes the build caches this checkout's. What cargo built of our own crates in another checkout holds paths into it, and
  * cargo does not notice: its files may be newer than ours. What was built of dependencies holds none, and stays.
  */
 export async function adoptBuilds() {
-  const marker = join(target, 'checkout');
+  await adopt(target, [[], ['--release']]);
+  const ios = [DEVICE, SIMULATOR].map((triple) => ['--target', triple]);
+  await adopt(targetIos, [[], ...ios, ['--release', '--target', DEVICE]]);
+}
+
+async function adopt(folder, kinds) {
+  const marker = join(folder, 'checkout');
   if (existsSync(marker) && readFileSync(marker, 'utf8') === root) return;
-  if (existsSync(target)) {
+  if (existsSync(folder)) {
     const metadata = await run('cargo', ['metadata', '--locked', '--no-deps', '--format-version', '1']);
     const ours = JSON.parse(metadata).packages.flatMap(({ name }) => ['-p', name]);
-    for (const profile of ['dev', 'release']) await run('cargo', ['clean', '--profile', profile, ...ours]);
+    const env = { CARGO_TARGET_DIR: folder };
+    for (const kind of kinds) await run('cargo', ['clean', ...kind, ...ours], { env });
   }
-  mkdirSync(target, { recursive: true });
+  mkdirSync(folder, { recursive: true });
   writeFileSync(marker, root);
 }
 

@@ -15,6 +15,9 @@ export const cache = join(isAbsolute(xdg) ? xdg : join(homedir(), '.cache'), 'pi
 /** Where cargo builds. */
 export const target = process.env.CARGO_TARGET_DIR || join(cache, 'target');
 
+/** Where cargo builds for iOS: with another compiler than the desktop's, so a folder of its own. */
+export const targetIos = join(cache, 'target-ios');
+
 /** Where `cargo install` puts the tools that only the tests need. */
 export const tools = join(cache, 'tools');
 
