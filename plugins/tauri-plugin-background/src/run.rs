@@ -12,15 +12,17 @@
 //!     +--a run of the task is under way--> joined --that run's end, or time called--> completed
 //! ```
 
+mod entry;
 mod signal;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use entry::{Ending, Phase, Run};
 pub use signal::{Effect, Input, Token};
 
 use crate::clock::Moment;
-use crate::config::{Config, TaskConfig, TaskKind};
+use crate::config::{Config, TaskConfig};
 use crate::device::DeviceFacts;
 use crate::models::{ActiveRun, LaunchReason, RunEnd, RunRecord, bounded};
 use crate::policy::{failures_after, next_delay};
@@ -47,53 +49,12 @@ pub struct Machine {
     failures: BTreeMap<String, Failures>,
 }
 
-#[derive(Debug)]
-struct Run {
-    number: u64,
-    id: String,
-    kind: TaskKind,
-    reason: LaunchReason,
-    launched: Moment,
-    deadline: Instant,
-    /// `None`: the device has not answered yet.
-    device: Option<DeviceFacts>,
-    next_at_ms: Option<u64>,
-    phase: Phase,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Waiting,
-    Running,
-    Expiring { since: Instant },
-    Joined { host: Token, number: u64 },
-}
-
 /// Failures in a row, in this process and before it.
 #[derive(Debug, Clone, Copy, Default)]
 struct Failures {
     in_a_row: u32,
     /// A run in this process succeeded, so what came before it does not count any more.
     forgiven: bool,
-}
-
-/// How a run ends, before it is written down.
-struct Ending {
-    end: RunEnd,
-    cause: Option<String>,
-    wish: Option<Duration>,
-    memory: Option<u64>,
-}
-
-impl Ending {
-    fn new(end: RunEnd, cause: impl Into<String>) -> Self {
-        Self {
-            end,
-            cause: Some(bounded(cause.into())),
-            wish: None,
-            memory: None,
-        }
-    }
 }
 
 impl Machine {
@@ -442,55 +403,4 @@ fn submit_next(
         delay,
     });
     Some((now + delay).unix_ms)
-}
-
-impl Run {
-    fn next_tick(&self) -> Instant {
-        match self.phase {
-            Phase::Waiting => self.deadline.min(self.launched.instant + HANDLER_WAIT),
-            Phase::Running | Phase::Joined { .. } => self.deadline,
-            Phase::Expiring { since } => since + WATCHDOG,
-        }
-    }
-
-    fn joined(&self) -> Option<u64> {
-        match self.phase {
-            Phase::Joined { number, .. } => Some(number),
-            Phase::Waiting | Phase::Running | Phase::Expiring { .. } => None,
-        }
-    }
-
-    fn describe(&self) -> ActiveRun {
-        ActiveRun {
-            run: self.number,
-            id: self.id.clone(),
-            kind: self.kind,
-            reason: self.reason,
-            launched_at_ms: self.launched.unix_ms,
-            deadline_at_ms: self.launched.unix_ms_of(self.deadline),
-            started: matches!(self.phase, Phase::Running | Phase::Expiring { .. }),
-            time_called: matches!(self.phase, Phase::Expiring { .. }),
-            joined: self.joined(),
-        }
-    }
-
-    /// The row of the run while it is under way.
-    fn row(&self) -> RunRecord {
-        RunRecord {
-            run: self.number,
-            id: self.id.clone(),
-            kind: self.kind,
-            reason: self.reason,
-            launched_at_ms: self.launched.unix_ms,
-            finished_at_ms: None,
-            end: RunEnd::UnderWay,
-            cause: None,
-            time_called: matches!(self.phase, Phase::Expiring { .. }),
-            joined: self.joined(),
-            device: self.device,
-            memory_at_end_bytes: None,
-            next_at_ms: self.next_at_ms,
-            next_refused: None,
-        }
-    }
 }
