@@ -136,6 +136,8 @@ mod tests {
             peak_memory: 0,
             cpu_ms: 0,
             next_at_ms: Some(1_062_000),
+            safe_until_ms: None,
+            safe_until_reason: None,
         };
         let now = Duration::from_secs(1_002);
         let good = Outcome::new(RunResult::Completed);

@@ -122,6 +122,8 @@ impl Wallet {
             stakes: Stakes {
                 channels,
                 moving: false,
+                // Of a channel at rest it is more than nine days off after each check, and hurries nobody before the ninth day.
+                left: None,
             },
             moving_until: Duration::ZERO,
             always_after,

@@ -394,6 +394,10 @@ export type NodeEvent =
 payment: Payment } | 
 /**  A channel was opened, became usable, or closed. */
 { type: "channels_changed" } | 
+/**  The safe-until moment moved while the app is open or being closed. (A wake says its own in its record.) */
+{ type: "safe_until_changed"; 
+/**  The new one; `null`: nothing can be lost any more. */
+safe_until: SafeUntil | null } | 
 /**  A wake began. */
 { type: "wake_started"; 
 /**  The record so far. */
@@ -424,6 +428,11 @@ export type Overview = {
 	sync_error: ErrorReport | null,
 	/**  The height of the tip, in blocks, once known. */
 	tip_height: number | null,
+	/**
+	 *  Before when the chain must be looked at again, as last known, whether the node runs or not. `null`: nothing can be
+	 *  lost, or it is not known.
+	 */
+	safe_until: SafeUntil | null,
 };
 
 /**  One line of the activity list. */
@@ -544,6 +553,29 @@ export type RunRecord = {
 	/**  Why the system refused the request for the next run. */
 	nextRefused?: string | null,
 };
+
+/**  The moment before which the chain must be looked at again. */
+export type SafeUntil = {
+	/**  The moment: Unix time in ms. Blocks seldom come so fast that it is too late (see [`soonest`]). */
+	at_ms: number,
+	/**  The same as a height, in blocks: exact. */
+	height: number,
+	/**  Why. */
+	reason: SafeUntilReason,
+};
+
+/**  Why the chain must be looked at by then. */
+export type SafeUntilReason = 
+/**  A peer that closes a channel with an old balance could get away with it. */
+"old_balance" | 
+/**  A payment to the person could be lost. */
+"incoming_payment" | 
+/**  A payment of the person's may have to be taken back. */
+"outgoing_payment" | 
+/**  A closing channel is not in a block yet. */
+"closing" | 
+/**  A peer cheated, and its punishment is not in a block yet. */
+"breach";
 
 /**  How a stage ended. */
 export type StageEnd = 
@@ -705,6 +737,13 @@ export type WakeRecord = {
 	cpu_ms: number,
 	/**  When the next wake should come at the earliest, as the policy sees it. Unix time in ms. */
 	next_at_ms: number | null,
+	/**
+	 *  Before when the chain must be looked at again, as known at the end of this wake. Unix time in ms; `null`: nothing can
+	 *  be lost, or it is not known.
+	 */
+	safe_until_ms?: number | null,
+	/**  Why. */
+	safe_until_reason?: SafeUntilReason | null,
 };
 
 /**  Where the wallet stands. */

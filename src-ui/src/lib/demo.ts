@@ -21,6 +21,8 @@ export type Scenario = 'new' | 'empty' | 'full' | 'unknown' | 'offline' | 'stale
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
+/** What 1872 blocks are reckoned as at least. */
+const SAFE_FOR = 232 * HOUR;
 const WORDS = 'legal winner thank year wave sausage worth useful legal winner thank yellow'.split(' ');
 const NODE = '03a1f5d2c94be08f6a7c3b1d90e2f4857766554433221100ffeeddccbbaa998877';
 const LSP = '02c7e4b86f10a2d3958471b6c0fe9d8a7b6c5d4e3f201122334455667788990011';
@@ -83,6 +85,8 @@ function wake(id: number, startedAt: number, change: Partial<WakeRecord> = {}): 
     peak_memory: 61_300_000,
     cpu_ms: 410,
     next_at_ms: startedAt + 2 * HOUR,
+    safe_until_ms: startedAt + took + SAFE_FOR,
+    safe_until_reason: 'old_balance',
     ...change,
   };
 }
@@ -247,6 +251,10 @@ export function demoApi(scenario: Scenario, pace = 1): Api {
     syncing,
     sync_error: syncError,
     tip_height: syncedAt === null ? null : 193,
+    safe_until:
+      syncedAt === null || channels.length === 0
+        ? null
+        : { at_ms: syncedAt + SAFE_FOR, height: 193 + 1872, reason: 'old_balance' },
   });
 
   const paymentChanged = (changed: Payment) => {

@@ -24,6 +24,7 @@ const overview = (change: Partial<Overview> = {}): Overview => ({
   syncing: false,
   sync_error: null,
   tip_height: 100,
+  safe_until: null,
   ...change,
 });
 const channel = (change: Partial<Channel> = {}): Channel => ({

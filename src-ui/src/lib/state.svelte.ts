@@ -117,6 +117,9 @@ export class Wallet {
         void this.refreshChannels();
         void this.refreshOverview();
         break;
+      case 'safe_until_changed':
+        if (this.overview !== null) this.overview = { ...this.overview, safe_until: event.safe_until };
+        break;
       case 'wake_started':
         this.wakes = withWake(this.wakes ?? [], event.record);
         break;

@@ -26,6 +26,8 @@ pub use lifecycle::Lifecycle;
 pub use models::*;
 pub use node::{Checkpoint, Node};
 pub use seed::{Found, Seed, SeedFile, SeedStore, WordCount};
+pub use wake::safe_until::{SafeUntil, SafeUntilReason};
+pub use wake::safety::{Safety, warn_at};
 pub use wake::{
     Grant, GrantKind, StageEnd, StageName, StageRecord, WakeOutcome, WakeProgress, WakeReason, WakeRecord,
 };

@@ -16,6 +16,7 @@ use crate::models::{NodeEvent, Overview, WalletState};
 use crate::node::Node;
 use crate::seed::{Found, Seed, SeedFile, SeedStore, WordCount};
 use crate::wake::history::History;
+use crate::wake::safety::{Safety, SafetyFile};
 use crate::wake::{Grant, Wake, WakeRecord};
 
 /// Events that a slow listener may fall behind before it misses some; it can always fetch the state anew.
@@ -26,6 +27,7 @@ pub struct Lifecycle {
     config: Config,
     seeds: Box<dyn SeedStore>,
     history: History,
+    safety: Arc<SafetyFile>,
     events: broadcast::Sender<NodeEvent>,
     state: tokio::sync::Mutex<State>,
     /// One wake at a time; the next waits, within its own grant.
@@ -54,6 +56,7 @@ impl Lifecycle {
     pub fn with_seeds(config: Config, seeds: Box<dyn SeedStore>) -> Arc<Self> {
         Arc::new(Self {
             history: History::new(&config.data_dir),
+            safety: Arc::new(SafetyFile::new(&config.data_dir)),
             config,
             seeds,
             events: broadcast::channel(EVENT_BACKLOG).0,
@@ -89,6 +92,7 @@ impl Lifecycle {
             tip_height: node
                 .and_then(|node| node.checkpoint())
                 .map(|checkpoint| checkpoint.height),
+            safe_until: self.safety.read().safe_until,
         }
     }
 
@@ -170,9 +174,11 @@ impl Lifecycle {
         let node = self.opened(&mut state).await?;
         state.foreground = true;
         let (sync_error, events) = (Arc::clone(&self.sync_error), self.events.clone());
-        node.enter_foreground(move |synced| {
+        let safety = Arc::clone(&self.safety);
+        node.enter_foreground(move |node, synced| {
             let report = synced.err().map(|error| error.report());
             *lock(&sync_error) = report;
+            keep_safety(&safety, node, &events);
             let _ = events.send(NodeEvent::OverviewChanged);
         });
         Ok(node)
@@ -187,6 +193,8 @@ impl Lifecycle {
         state.foreground = false;
         if let Some(node) = &state.node {
             node.leave_foreground();
+            // Payments may be under way that the last look at the chain did not know of.
+            keep_safety(&self.safety, node, &self.events);
         }
         close_if_unneeded(&mut state).await
     }
@@ -209,7 +217,7 @@ impl Lifecycle {
         let Ok(_turn) = turn else {
             // Another wake took all of this one's time; it did the work, so this one only says that it came too late.
             return Wake::begin(&grant, self.history.clone())
-                .finish(None, async { Ok(()) })
+                .finish(None, self.safety.read(), async { Ok(()) })
                 .await;
         };
         {
@@ -232,6 +240,7 @@ impl Lifecycle {
         let node = wake.open(opening).await;
         if let Some(node) = &node {
             wake.work(node).await;
+            keep(&self.safety, node.safety());
         }
         let opened = node.is_some();
         let put_away = async {
@@ -247,7 +256,7 @@ impl Lifecycle {
             }
             close_if_unneeded(&mut state).await
         };
-        let record = wake.finish(node, put_away).await;
+        let record = wake.finish(node, self.safety.read(), put_away).await;
         let _ = self.events.send(NodeEvent::BackgroundSyncCompleted {
             record: record.clone(),
         });
@@ -260,6 +269,11 @@ impl Lifecycle {
     /// None today; reading may be refused on a locked device.
     pub async fn history(&self) -> Result<Vec<WakeRecord>> {
         Ok(self.history.read())
+    }
+
+    /// How safe the wallet is, as last known; known without opening the node.
+    pub fn safety(&self) -> Safety {
+        self.safety.read()
     }
 
     fn seed(&self) -> Result<Seed> {
@@ -285,6 +299,25 @@ impl Lifecycle {
         node.start();
         state.node = Some(Arc::clone(&node));
         Ok(node)
+    }
+}
+
+/// Keeps how safe the wallet is now; whether that is news.
+fn keep(file: &SafetyFile, safety: Safety) -> bool {
+    file.write(safety).unwrap_or_else(|error| {
+        // It is known until the process ends, and the wake record has it too.
+        tracing::error!(detail = error.detail(), "the safe-until moment was not kept");
+        true
+    })
+}
+
+/// The same for a node that the person has open, and says so.
+fn keep_safety(file: &SafetyFile, node: &Node, events: &broadcast::Sender<NodeEvent>) {
+    let safety = node.safety();
+    if keep(file, safety) {
+        let safe_until = safety.safe_until;
+        // Nobody may be listening, which is fine.
+        let _ = events.send(NodeEvent::SafeUntilChanged { safe_until });
     }
 }
 

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::ErrorReport;
+use crate::wake::safe_until::SafeUntil;
 
 /// What is known of the person's money.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -215,6 +216,9 @@ pub struct Overview {
     pub sync_error: Option<ErrorReport>,
     /// The height of the tip, in blocks, once known.
     pub tip_height: Option<u32>,
+    /// Before when the chain must be looked at again, as last known, whether the node runs or not. `null`: nothing can be
+    /// lost, or it is not known.
+    pub safe_until: Option<SafeUntil>,
 }
 
 /// Something happened that a screen may want to show.
@@ -231,6 +235,11 @@ pub enum NodeEvent {
     },
     /// A channel was opened, became usable, or closed.
     ChannelsChanged,
+    /// The safe-until moment moved while the app is open or being closed. (A wake says its own in its record.)
+    SafeUntilChanged {
+        /// The new one; `null`: nothing can be lost any more.
+        safe_until: Option<SafeUntil>,
+    },
     /// A wake began.
     WakeStarted {
         /// The record so far.

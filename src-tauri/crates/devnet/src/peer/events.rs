@@ -1,6 +1,6 @@
 //! Listening to a peer's node: draining its events, and remembering what cannot be asked for later.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
 
 use bitcoin::hex::DisplayHex;
@@ -13,6 +13,7 @@ use super::{Inner, POLL};
 pub(super) struct Heard {
     pub(super) closed: HashMap<u128, String>,
     pub(super) failed: HashMap<String, String>,
+    pub(super) claimable: HashSet<[u8; 32]>,
 }
 
 impl Inner {
@@ -71,6 +72,9 @@ impl Heard {
                 let reason =
                     reason.map_or_else(|| "no reason given".to_owned(), |reason| format!("{reason:?}"));
                 self.failed.insert(hash.0.to_lower_hex_string(), reason);
+            }
+            Event::PaymentClaimable { payment_hash, .. } => {
+                self.claimable.insert(payment_hash.0);
             }
             _ => {}
         }

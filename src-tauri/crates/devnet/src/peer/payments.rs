@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bitcoin::hex::{DisplayHex, FromHex};
 use ldk_node::lightning::ln::channelmanager::PaymentId;
+use ldk_node::lightning::types::payment::PaymentHash;
 use ldk_node::lightning_invoice::{Bolt11Invoice, Bolt11InvoiceDescription, Description};
 
 use super::{Payment, PaymentState, Peer};
@@ -31,6 +32,30 @@ impl Peer {
         })
         .await
         .map(|invoice| invoice.to_string())
+    }
+
+    /// A BOLT11 invoice whose payment this peer neither claims nor fails: it stays under way until it runs out. `hash` is
+    /// the payment's; nobody has to know a preimage.
+    ///
+    /// # Errors
+    /// [`Error::Peer`]
+    pub async fn held_invoice(&self, amount_msat: u64, hash: [u8; 32]) -> Result<String, Error> {
+        let description = Bolt11InvoiceDescription::Direct(Description::empty());
+        self.blocking("making an invoice", move |node| {
+            node.bolt11_payment().receive_for_hash(
+                amount_msat,
+                &description,
+                INVOICE_EXPIRY,
+                PaymentHash(hash),
+            )
+        })
+        .await
+        .map(|invoice| invoice.to_string())
+    }
+
+    /// Whether the payment of a [held invoice](Self::held_invoice) has arrived: both sides of the channel are bound to it.
+    pub fn holds(&self, hash: [u8; 32]) -> bool {
+        self.inner.heard(|heard| heard.claimable.contains(&hash))
     }
 
     /// Begins to pay a BOLT11 invoice. `amount_msat` is for invoices without one. Returns the payment hash, hex.

@@ -1,11 +1,13 @@
 //! The running node: everything open, and what a person can ask of it.
 //!
-//! `run` starts, syncs and stops it; `money` receives and pays; `channels` opens and closes. Who may start or stop it is
+//! `run` starts, syncs and stops it; `money` receives and pays; `channels` opens and closes; `safety` says what is at risk.
+//! Who may start or stop it is
 //! decided in `lifecycle`.
 
 mod channels;
 mod money;
 mod run;
+mod safety;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};

@@ -359,7 +359,10 @@ impl Node {
     }
 
     /// Keeps syncing and keeps peers connected until the node stops or [`Self::leave_foreground`].
-    pub(crate) fn enter_foreground(self: &Arc<Self>, report: impl Fn(Result<()>) + Send + Sync + 'static) {
+    pub(crate) fn enter_foreground(
+        self: &Arc<Self>,
+        report: impl Fn(&Self, Result<()>) + Send + Sync + 'static,
+    ) {
         let mut tasks = lock(&self.tasks);
         let Some(tasks) = tasks.as_mut().filter(|tasks| tasks.foreground.is_none()) else {
             return;
@@ -387,7 +390,7 @@ impl Node {
                             tracing::error!(%error, detail = error.detail(), "checkpoint not written");
                         }
                     }
-                    report(synced);
+                    report(&node, synced);
                     node.tell(NodeEvent::OverviewChanged);
                     tokio::time::sleep(FOREGROUND_SYNC_INTERVAL).await;
                 }

@@ -267,6 +267,19 @@ impl OnchainWallet {
         self.lock().wallet.get_tx(*txid).is_some()
     }
 
+    /// Whether a transaction that pays to or from the wallet spends this output.
+    pub fn spends(&self, output: &OutPoint) -> bool {
+        let inner = self.lock();
+        let mut transactions = inner.wallet.transactions();
+        transactions.any(|tx| {
+            tx.tx_node
+                .tx
+                .input
+                .iter()
+                .any(|input| input.previous_output == *output)
+        })
+    }
+
     /// Our own transactions that are in no block yet, to be sent again.
     pub fn unconfirmed(&self) -> Vec<Transaction> {
         let inner = self.lock();

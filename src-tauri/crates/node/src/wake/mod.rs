@@ -1,13 +1,16 @@
 //! The background engine: what one wake does, within its grant, and the record it leaves.
 //!
 //! `budget` says how much time there is, `run` spends it stage by stage, `record` is the row of metrics, `history` keeps
-//! the rows, `policy` says when to come again. Who may open the node is decided in `lifecycle`.
+//! the rows, `policy` says when to come again. `safe_until` says before which moment somebody must have looked, `safety`
+//! keeps that and says when to warn. Who may open the node is decided in `lifecycle`.
 
 pub mod budget;
 pub(crate) mod history;
 pub mod policy;
 mod record;
 mod run;
+pub mod safe_until;
+pub mod safety;
 
 pub use record::*;
 pub(crate) use run::Wake;

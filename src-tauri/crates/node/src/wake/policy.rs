@@ -11,6 +11,8 @@ pub struct Stakes {
     pub channels: usize,
     /// HTLCs under way, or money on its way back from a closed channel.
     pub moving: bool,
+    /// Time until the safe-until moment; zero if it is past, `None` if nothing can be lost.
+    pub left: Option<Duration>,
 }
 
 /// First wait after a failure; doubles with each further one. iOS seldom grants anything sooner.
@@ -19,8 +21,24 @@ const FIRST_RETRY: Duration = Duration::from_secs(15 * 60);
 /// Longest wait after failures while there are channels: six tries a day.
 const LONGEST_RETRY: Duration = Duration::from_secs(4 * 60 * 60);
 
+/// Of the time that is left until the safe-until moment, a wait takes at most the fourth part: iOS comes later than it is
+/// asked to, and a wake may fail.
+const CHANCES: u32 = 4;
+
+/// Shortest wait, however late it is. It is half a block: sooner there is seldom anything new, and a server that is down
+/// should not be asked all the time.
+const SHORTEST: Duration = Duration::from_secs(5 * 60);
+
 /// How long to wait at the least, after `failures` failed wakes in a row (this one included).
 pub fn next_wake(outcome: WakeOutcome, failures: u32, stakes: Stakes) -> Duration {
+    let usual = usual_wait(outcome, failures, stakes);
+    match stakes.left {
+        Some(left) => usual.min((left / CHANCES).max(SHORTEST)),
+        None => usual,
+    }
+}
+
+fn usual_wait(outcome: WakeOutcome, failures: u32, stakes: Stakes) -> Duration {
     const HOUR: Duration = Duration::from_secs(60 * 60);
     match outcome {
         WakeOutcome::Completed | WakeOutcome::InProgress => match stakes {
@@ -43,7 +61,17 @@ mod tests {
     #[test]
     fn what_moves_is_looked_at_sooner_and_failures_back_off_to_a_limit() {
         let hours = |outcome, failures, channels, moving| {
-            next_wake(outcome, failures, Stakes { channels, moving }).as_secs_f64() / 3600.0
+            next_wake(
+                outcome,
+                failures,
+                Stakes {
+                    channels,
+                    moving,
+                    left: None,
+                },
+            )
+            .as_secs_f64()
+                / 3600.0
         };
         let table = [
             (WakeOutcome::Completed, 0, 0, false, 24.0),
@@ -61,6 +89,36 @@ mod tests {
             assert!(
                 (got - expected).abs() < 1e-9,
                 "{outcome:?} {failures} {channels} {moving}: {got}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_near_safe_until_moment_hurries_and_a_far_one_does_not() {
+        let minutes = |outcome, failures, left_minutes: u64| {
+            let stakes = Stakes {
+                channels: 1,
+                moving: false,
+                left: Some(Duration::from_secs(60 * left_minutes)),
+            };
+            next_wake(outcome, failures, stakes).as_secs() / 60
+        };
+        let table = [
+            (WakeOutcome::Completed, 0, 10 * 24 * 60, 120),
+            (WakeOutcome::Completed, 0, 8 * 60, 120),
+            (WakeOutcome::Completed, 0, 4 * 60, 60),
+            (WakeOutcome::Completed, 0, 60, 15),
+            (WakeOutcome::Completed, 0, 4, 5),
+            (WakeOutcome::Completed, 0, 0, 5),
+            (WakeOutcome::Failed, 9, 10 * 24 * 60, 240),
+            (WakeOutcome::Failed, 9, 60, 15),
+            (WakeOutcome::Expired, 1, 10 * 24 * 60, 15),
+        ];
+        for (outcome, failures, left, expected) in table {
+            assert_eq!(
+                minutes(outcome, failures, left),
+                expected,
+                "{outcome:?} {failures} {left}"
             );
         }
     }

@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::safe_until::SafeUntilReason;
 use crate::error::ErrorReport;
 
 /// What the system gave the wake.
@@ -164,6 +165,14 @@ pub struct WakeRecord {
     /// When the next wake should come at the earliest, as the policy sees it. Unix time in ms.
     #[cfg_attr(feature = "bindings", specta(type = Option<specta_typescript::Number>))]
     pub next_at_ms: Option<u64>,
+    /// Before when the chain must be looked at again, as known at the end of this wake. Unix time in ms; `null`: nothing can
+    /// be lost, or it is not known.
+    #[serde(default)]
+    #[cfg_attr(feature = "bindings", specta(type = Option<specta_typescript::Number>))]
+    pub safe_until_ms: Option<u64>,
+    /// Why.
+    #[serde(default)]
+    pub safe_until_reason: Option<SafeUntilReason>,
 }
 
 impl WakeRecord {
@@ -191,11 +200,36 @@ impl WakeRecord {
             peak_memory: 0,
             cpu_ms: 0,
             next_at_ms: None,
+            safe_until_ms: None,
+            safe_until_reason: None,
         }
     }
 
     /// How a stage ended, if it was reached.
     pub fn stage(&self, name: StageName) -> Option<&StageRecord> {
         self.stages.iter().find(|stage| stage.name == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_of_an_earlier_version_has_no_safe_until_moment() {
+        let record = WakeRecord {
+            safe_until_ms: Some(5),
+            safe_until_reason: Some(SafeUntilReason::OldBalance),
+            ..WakeRecord::begin(1, GrantKind::Refresh, WakeReason::Test, 30_000, 1)
+        };
+        let mut row = serde_json::to_value(&record).unwrap();
+        assert_eq!(serde_json::from_value::<WakeRecord>(row.clone()).unwrap(), record);
+        let fields = row.as_object_mut().unwrap();
+        assert!(fields.remove("safe_until_ms").is_some() && fields.remove("safe_until_reason").is_some());
+        let old: WakeRecord = serde_json::from_value(row).unwrap();
+        assert_eq!(
+            (old.id, old.safe_until_ms, old.safe_until_reason),
+            (1, None, None)
+        );
     }
 }

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use super::budget::Budget;
 use super::policy::{self, Stakes};
 use super::record::{StageEnd, StageName, StageRecord, WakeOutcome, WakeRecord};
+use super::safety::Safety;
 use super::{Grant, WakeProgress, history::History};
 use crate::clock;
 use crate::error::{Error, ErrorCode, Result};
@@ -131,12 +132,16 @@ impl Wake {
     }
 
     /// The `report` stage and the end: `put_away` writes everything down (and stops the node if nobody else needs it).
+    /// `safety` is what is known now, by this wake or by an earlier one.
     pub async fn finish(
         mut self,
         node: Option<Arc<Node>>,
+        safety: Safety,
         put_away: impl Future<Output = Result<()>>,
     ) -> WakeRecord {
-        let stakes = node.as_ref().map(|node| stakes(node)).unwrap_or_default();
+        let mut stakes = node.as_ref().map(|node| stakes(node)).unwrap_or_default();
+        self.record.safe_until_ms = safety.safe_until.map(|moment| moment.at_ms);
+        self.record.safe_until_reason = safety.safe_until.map(|moment| moment.reason);
         let started = self.budget.elapsed();
         // Never cut short by us: what was learned must get to the disk. The system's own deadline is still seconds away.
         let written = put_away.await;
@@ -161,6 +166,8 @@ impl Wake {
             .find_map(|stage| stage.error.clone());
         let now = clock::now_ms();
         let failures = self.failures_in_a_row();
+        let left = |at_ms: u64| Duration::from_millis(at_ms.saturating_sub(now));
+        stakes.left = self.record.safe_until_ms.map(left);
         let wait = policy::next_wake(self.record.outcome, failures, stakes);
         self.record.next_at_ms = Some(now.saturating_add(clock::millis(wait)));
         self.record.finished_at_ms = Some(now);
@@ -288,6 +295,7 @@ fn stakes(node: &Node) -> Stakes {
     Stakes {
         channels: node.channels().len(),
         moving: node.money_moves(),
+        left: None,
     }
 }
 
