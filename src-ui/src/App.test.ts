@@ -118,6 +118,16 @@ describe('home', () => {
     expect(byId('status-line').dataset.tone).toBe('low');
   });
 
+  it('says on the pilot light until when all is safe, and nothing where nothing can be lost', async () => {
+    await open('full', '/sync');
+    expect((await findId('safe-until')).textContent).toContain('Safe until');
+    cleanup();
+    await open('empty', '/sync');
+    await findId('sync-headline');
+    await vi.waitFor(() => expect(wallet.channels).toEqual([]));
+    expect(screen.queryByTestId('safe-until')).toBeNull();
+  });
+
   it('gives every control a name', async () => {
     await open('full');
     await findId('balance');

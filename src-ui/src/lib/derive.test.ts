@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import type { Balances, LightningChannel as Channel, Overview, Payment } from './bindings';
+import type { Balances, LightningChannel as Channel, Overview, Payment, SafeUntilReason } from './bindings';
 import * as d from './derive';
+import { moment } from './format';
 
 const HOUR = 3_600_000;
 const NOW = 1_800_000_000_000;
@@ -182,5 +183,35 @@ describe('channels', () => {
   });
   it('rounds msats down', () => {
     expect(d.channelSides(channel())).toEqual({ send: 600, receive: 300 });
+  });
+});
+
+describe('safe until', () => {
+  const at = (left: number, reason: SafeUntilReason = 'old_balance') =>
+    d.safeUntilWords(overview({ safe_until: { at_ms: NOW + left, height: 2_000, reason } }), NOW);
+
+  it('says nothing when nothing is known or nothing can be lost', () => {
+    expect(d.safeUntilWords(null, NOW)).toBeNull();
+    expect(d.safeUntilWords(overview(), NOW)).toBeNull();
+  });
+
+  it('names the date and the reason, calmly while it is far', () => {
+    const far = at(200 * HOUR);
+    expect(far?.tone).toBe('calm');
+    expect(far?.words).toContain(`Safe until ${moment(NOW + 200 * HOUR)}, `);
+    expect(far?.words).toContain('because a peer that closes a channel with an old balance');
+    expect(at(200 * HOUR, 'incoming_payment')?.words).toContain('because a payment to you');
+  });
+
+  it('says how near it is, and that it is past', () => {
+    const near = at(5 * HOUR, 'closing');
+    expect(near?.tone).toBe('warm');
+    expect(near?.words).toContain('(in 5 h)');
+    for (const left of [0, -HOUR]) {
+      const past = at(left);
+      expect(past?.tone).toBe('bad');
+      expect(past?.words).not.toContain('Safe until');
+      expect(past?.words).toContain(moment(NOW + left));
+    }
   });
 });

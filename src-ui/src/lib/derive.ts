@@ -7,11 +7,12 @@ import type {
   LightningChannel as Channel,
   Overview,
   Payment,
+  SafeUntilReason,
   StageName,
   WakeOutcome,
   WakeRecord,
 } from './bindings';
-import { ago, satFromMsat } from './format';
+import { ago, moment, satFromMsat, until } from './format';
 
 const HOUR = 3_600_000;
 // With open channels somebody must look at the chain about once a day; say so well before that.
@@ -78,6 +79,39 @@ export function flameStatus(overview: Overview | null, channels: Channel[] | nul
     return { tone: 'low', headline, detail: channelWords(channels, false) };
   }
   return { tone: 'steady', headline, detail: channelWords(channels, true) };
+}
+
+const SAFE_UNTIL_WORDS: Record<SafeUntilReason, string> = {
+  old_balance: 'a peer that closes a channel with an old balance must be caught in time',
+  incoming_payment: 'a payment to you must be secured before it runs out',
+  outgoing_payment: 'a payment of yours is still under way and may have to be taken back',
+  closing: 'a channel is closing and is not in a block yet',
+  breach: 'a peer tried to cheat, and the money it loses is not in a block yet',
+};
+
+/** Nearer than this, the moment is worth a colour: about a day to open the app in. */
+export const SAFE_SOON_MS = 24 * HOUR;
+
+/** Until when nothing can be lost even if nobody looks, and why, in plain words. `null`: nothing to say. */
+export function safeUntilWords(
+  overview: Overview | null,
+  now: number,
+): { words: string; tone: 'calm' | 'warm' | 'bad' } | null {
+  const safe = overview?.safe_until ?? null;
+  if (safe === null) return null;
+  const because = SAFE_UNTIL_WORDS[safe.reason];
+  if (safe.at_ms <= now) {
+    return {
+      words: `Your channels had to be checked by ${moment(safe.at_ms)}, because ${because}. Stay here a moment.`,
+      tone: 'bad',
+    };
+  }
+  const soon = safe.at_ms - now < SAFE_SOON_MS;
+  const when = soon ? `${moment(safe.at_ms)} (${until(safe.at_ms, now)})` : moment(safe.at_ms);
+  return {
+    words: `Safe until ${when}, even if Pilotlight stays closed. By then it must look again, because ${because}.`,
+    tone: soon ? 'warm' : 'calm',
+  };
 }
 
 /** The moment that matters to the person: when it was paid, or when it was made. */
