@@ -1,7 +1,7 @@
 //! The shell: puts the node, the background plugin and the webview together. No logic that a test would want lives here.
 //!
 //! [`wiring`] joins node and plugin, [`commands`] and [`events`] are what the webview sees, [`bindings`] types them for
-//! it, [`settings`] says which wallet this is.
+//! it, [`warning`] says when the person must be told to open the app, [`settings`] says which wallet this is.
 
 // The macro of the entry point makes a public function without documentation.
 #![cfg_attr(mobile, allow(missing_docs))]
@@ -16,6 +16,7 @@ mod events;
 #[cfg(target_os = "ios")]
 mod ios;
 mod settings;
+mod warning;
 mod wiring;
 
 /// What differs between a desktop and a phone, under one name and with the same functions.

@@ -13,6 +13,7 @@ use tauri_plugin_background::{BackgroundExt, Launch, LaunchReason, Outcome, Prog
 use tokio::sync::watch;
 
 use crate::settings::Settings;
+use crate::warning::Notice;
 use crate::{events, platform};
 
 /// Gives the app its node, the plugin its work and the webview its events.
@@ -30,7 +31,12 @@ pub fn start(app: &AppHandle, settings: &Settings) -> Result<(), Box<dyn std::er
     // the foreground or a wake brought it up.
     app.background().attach(move |launch| {
         platform::prepare(&data_dir);
+        let before = lifecycle.safety();
         let record = async_runtime::block_on(lifecycle.wake(grant(launch)));
+        // Before the task is called complete: iOS may suspend the process the moment it is.
+        if let Some(notice) = Notice::after(&before, &lifecycle.safety(), SystemTime::now()) {
+            platform::warn(&notice);
+        }
         outcome(&record, unix_now())
     })?;
     Ok(())

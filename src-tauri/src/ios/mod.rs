@@ -5,10 +5,14 @@
 //! node is never told to come up and to stop at the same time.
 
 mod keychain;
+mod notices;
+
+pub use notices::warn;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
 
 use pilotlight_node::{Config, Lifecycle};
 use tauri::{AppHandle, Manager, RunEvent, WebviewWindowBuilder, async_runtime};
@@ -16,6 +20,7 @@ use tauri_plugin_background::ios::{self, Change, Grace};
 use tokio::sync::mpsc;
 
 use crate::settings::Settings;
+use crate::warning::Notice;
 use crate::wiring;
 
 /// The owner of the node, with the Keychain for the seed. Touches neither.
@@ -57,6 +62,7 @@ pub fn open(app: &AppHandle, settings: &Settings) -> tauri::Result<()> {
         let _ = sender.send(change);
     });
     async_runtime::spawn(follow(app.clone(), data_dir, receiver));
+    async_runtime::spawn(notices::follow(app.state::<Arc<Lifecycle>>().inner().clone()));
     Ok(())
 }
 
@@ -92,6 +98,7 @@ async fn put_away(lifecycle: &Lifecycle) {
         tracing::warn!("iOS grants no time to put the node away");
         return;
     };
+    let before = lifecycle.safety();
     tokio::select! {
         stopped = lifecycle.enter_background() => {
             if let Err(error) = stopped {
@@ -99,6 +106,16 @@ async fn put_away(lifecycle: &Lifecycle) {
             }
         }
         () = grace.expired().cancelled() => tracing::error!("the node did not stop in the time iOS gives"),
+    }
+    // While the grace lasts: of what is under way now, the last look at the chain may not have known.
+    let Some(notice) = Notice::after(&before, &lifecycle.safety(), SystemTime::now()) else {
+        return;
+    };
+    if async_runtime::spawn_blocking(move || warn(&notice))
+        .await
+        .is_err()
+    {
+        tracing::error!("the warning is not armed");
     }
 }
 
