@@ -1,12 +1,14 @@
 // npm run bench: figures, measured side by side in one run.
 //
 // `npm run bench -- store` measures the store and its SQLite twin.
+// `npm run bench -- wake` measures cold wakes of ours and of a wallet made of ldk-node; `bench/wake.mjs` has its options.
 // `npm run bench -- fortnight` lives 14 simulated days on 1,000 phones; `--seeds N` on so many, `--seed N` on that one.
 // With `--json` the result is JSON on stdout.
 
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 
+import { measureWakes, printWakes, WAKE_OPTIONS } from './bench/wake.mjs';
 import { fail, progress, say } from './lib/console.mjs';
 import { adoptBuilds, ensurePackages } from './lib/ensure.mjs';
 import { cache } from './lib/paths.mjs';
@@ -15,6 +17,7 @@ import { dieTogether, run } from './lib/process.mjs';
 /** What can be measured: a function that resolves to figures, and one that prints them for a person. */
 const SUBJECTS = {
   store: { measure: store, print: printStore },
+  wake: { measure: measureWakes, print: printWakes },
   fortnight: { measure: fortnight, print: printFortnight },
 };
 
@@ -92,7 +95,12 @@ function printFortnight(figures) {
 }
 
 const { values, positionals } = parseArgs({
-  options: { json: { type: 'boolean' }, seed: { type: 'string' }, seeds: { type: 'string' } },
+  options: {
+    json: { type: 'boolean' },
+    seed: { type: 'string' },
+    seeds: { type: 'string' },
+    ...WAKE_OPTIONS,
+  },
   allowPositionals: true,
 });
 const wanted = positionals.length > 0 ? positionals : Object.keys(SUBJECTS);

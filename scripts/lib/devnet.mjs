@@ -18,38 +18,35 @@ const LAST_LINES = 60;
 /** Exit codes of `pilotlight-cli wake` with a record to read all the same: it was cut short, or done in part. */
 const WAKE_CODES = [0, 4, 6];
 
-/** Starts a regtest with `options` and resolves once it serves. It ends when we do. */
-export function bringUp(options) {
+/** Starts a regtest with `options` and resolves once it serves. It ends when we do. `program` is whose build of it. */
+export function bringUp(options, { program = built('pilotlight-devnet') } = {}) {
   const folder = temporaryFolder('pilotlight-devnet-');
-  return progress('starting the devnet: bitcoind, Esplora, an LSP and two peers', (onLine) => {
+  return progress('starting the devnet: bitcoind, Esplora and Lightning peers', (onLine) => {
     return new Promise((resolve, reject) => {
       const words = [];
       let text = '';
       let info;
-      const child = start(
-        built('pilotlight-devnet'),
-        ['up', '--dir', folder, '--until-stdin-closes', ...options],
-        {
-          onLine: (line, stream) => {
-            if (stream === 'stdout' && !info) {
-              text += `${line}\n`;
-              info = parsed(text);
-              if (info) resolve(new Devnet(child, info));
-            } else if (stream === 'stderr') {
-              words.push(line);
-              if (words.length > LAST_LINES) words.shift();
-              if (!info) onLine(line.trim());
-            }
-          },
+      const child = start(program, ['up', '--dir', folder, '--until-stdin-closes', ...options], {
+        onLine: (line, stream) => {
+          if (stream === 'stdout' && !info) {
+            text += `${line}\n`;
+            info = parsed(text);
+            if (info) resolve(new Devnet(program, child, info));
+          } else if (stream === 'stderr') {
+            words.push(line);
+            if (words.length > LAST_LINES) words.shift();
+            if (!info) onLine(line.trim());
+          }
         },
-      );
+      });
       child.ended.then((code) => reject(new Failed(`the devnet ended with ${code}\n${words.join('\n')}`)));
     });
   });
 }
 
 class Devnet {
-  constructor(child, info) {
+  constructor(program, child, info) {
+    this.program = program;
     this.child = child;
     this.info = info;
   }
@@ -62,7 +59,7 @@ class Devnet {
 
   /** Asks something of the running devnet. */
   async ask(...args) {
-    const text = await run(built('pilotlight-devnet'), args.map(String), {
+    const text = await run(this.program, args.map(String), {
       env: { PILOTLIGHT_DEVNET: this.info.control_url },
     });
     return parsed(text);

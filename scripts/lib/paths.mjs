@@ -23,3 +23,6 @@ export const tools = join(cache, 'tools');
 
 /** A program that cargo built with the dev profile. */
 export const built = (name) => join(target, 'debug', name);
+
+/** A program that cargo built with the release profile. */
+export const released = (name) => join(target, 'release', name);
