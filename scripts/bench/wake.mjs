@@ -208,10 +208,13 @@ class Bench {
     const chain = await this.devnet.ask('info');
     await this.devnet.ask('traffic', '--reset');
     const command = ['measure', '--', ...wallet.wake(folder)];
-    const lines = (await run(tool, command, { env: WITHOUT_LSP })).trim().split('\n');
+    const said = [];
+    const onLine = (line) => said.push(line);
+    const lines = (await run(tool, command, { env: WITHOUT_LSP, onLine })).trim().split('\n');
     const traffic = await this.devnet.ask('traffic');
-    const { code, ...cost } = JSON.parse(lines.at(-1));
-    if (code !== 0) throw new Failed(`${wallet.name}: a wake ended with ${code}\n${lines.join('\n')}`);
+    const { code, signal, ...cost } = JSON.parse(lines.at(-1));
+    const end = signal === null ? code : `signal ${signal}`;
+    if (end !== 0) throw new Failed(`${wallet.name}: a wake ended with ${end}\n${said.join('\n')}`);
     const answer = JSON.parse(lines.at(-2));
     const flaw = wallet.flaw(answer, chain, { channels, blocks });
     if (flaw) throw new Failed(`${wallet.name}: a wake does not count, ${flaw}`);

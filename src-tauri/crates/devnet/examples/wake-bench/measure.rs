@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::Outcome;
 
-/// Runs `command` and gives wall and CPU time in ms, peak memory in KiB, and the exit code (`null`: a signal).
+/// Runs `command` and gives wall and CPU time in ms, peak memory in KiB, and the exit code or the signal.
 pub(crate) fn measure(command: &[OsString]) -> Outcome {
     let (program, args) = command.split_first().ok_or("there is nothing to run")?;
     let begun = Instant::now();
@@ -34,6 +34,7 @@ pub(crate) fn measure(command: &[OsString]) -> Outcome {
         "cpu_ms": millis(time(usage.ru_utime)? + time(usage.ru_stime)?),
         "rss_kib": kib(usage.ru_maxrss),
         "code": libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status)),
+        "signal": libc::WIFSIGNALED(status).then(|| libc::WTERMSIG(status)),
     }))
 }
 
