@@ -39,8 +39,8 @@ const RESERVE_SAT = 50_000;
 const PAID_MSAT = 10_000_000;
 /** After so many blocks both ends call a channel usable. */
 const CHANNEL_BLOCKS = 6;
-/** How long the LSP may take to notice that a wallet has gone. */
-const GONE_LIMIT_MS = 10_000;
+/** How long the LSP may take to notice that a wallet has gone: at once as a rule, or when pings go unanswered. */
+const GONE_LIMIT_MS = 60_000;
 const POLL_MS = 50;
 
 /** Measures all cells that the options name. */
@@ -128,6 +128,7 @@ class Bench {
       await this.devnet.ask('mine', 1);
       for (let n = 1; n <= channels; n += 1) {
         onLine(`channel ${n}`);
+        await this.gone();
         await wallet.open(home, CHANNEL_SAT);
         // The LSP wants no more than a few unconfirmed channels of one peer.
         await this.devnet.ask('mine', 1);
@@ -135,6 +136,7 @@ class Bench {
       if (channels > 0) {
         await this.devnet.ask('mine', CHANNEL_BLOCKS);
         await wallet.awaitChannels(home, channels);
+        await this.gone();
         const { invoice } = await this.devnet.ask('invoice', 'lsp', PAID_MSAT);
         await wallet.pay(home, invoice);
       }
