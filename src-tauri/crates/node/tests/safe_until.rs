@@ -108,6 +108,8 @@ async fn a_payment_under_way_brings_it_near_in_the_channel_and_after_a_force_clo
     let channel = node.channels().remove(0).channel_id;
     node.close_channel(&channel, true).await.unwrap();
     until("the channel to be gone", || node.channels().is_empty()).await;
+    // A node that stops first would send it in the next wake only.
+    wait_for_mempool(&stage).await;
     lifecycle.enter_background().await.unwrap();
     let tip = stage.devnet.height().await.unwrap();
     let closing = lifecycle.safety().safe_until.unwrap();
@@ -119,7 +121,6 @@ async fn a_payment_under_way_brings_it_near_in_the_channel_and_after_a_force_clo
     );
 
     // Once it is, what is left at risk is the payment, at its own height still.
-    wait_for_mempool(&stage).await;
     stage.devnet.mine(1).await.unwrap();
     let wake = stage.wake(GrantKind::Refresh, 30).await;
     let on_chain = stage.lifecycle().safety().safe_until.unwrap();
