@@ -26,6 +26,7 @@ use lightning::util::persist::{
 use lightning::util::ser::Writeable;
 use pilotlight_store::{Change, Store};
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 use super::keys::Keys;
 use super::types::{ChainMonitor, ChannelManager};
@@ -108,10 +109,13 @@ impl Commit {
             .set((Arc::downgrade(channels), Arc::downgrade(chain_monitor)));
     }
 
-    /// Commits whenever LDK has something, and tells of it, until dropped.
-    pub async fn run(&self, committed: impl Fn()) {
+    /// Commits whenever LDK has something, and tells of it, until it is to stop. Never ends in the middle of a commit.
+    pub async fn run(&self, stop: CancellationToken, committed: impl Fn()) {
         loop {
-            self.asked.notified().await;
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.asked.notified() => {}
+            }
             match self.commit().await {
                 Ok(()) => committed(),
                 Err(error) => {

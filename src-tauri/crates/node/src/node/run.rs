@@ -39,6 +39,7 @@ pub struct Tasks {
     processor: JoinHandle<()>,
     sender: JoinHandle<()>,
     committer: JoinHandle<()>,
+    no_more_commits: CancellationToken,
     foreground: Option<JoinHandle<()>>,
 }
 
@@ -63,11 +64,13 @@ impl Tasks {
                 }
             }
         });
+        let no_more_commits = CancellationToken::new();
         let committer = tokio::spawn({
             let (commit, events) = (Arc::clone(&node.lightning.commit), node.events.clone());
+            let stop = no_more_commits.clone();
             async move {
                 commit
-                    .run(|| {
+                    .run(stop, || {
                         // Nobody may be listening, which is fine.
                         let _ = events.send(NodeEvent::OverviewChanged);
                     })
@@ -79,6 +82,7 @@ impl Tasks {
             processor,
             sender,
             committer,
+            no_more_commits,
             foreground: None,
         }
     }
@@ -432,9 +436,12 @@ impl Node {
         if tokio::time::timeout(STOP_LIMIT, tasks.processor).await.is_err() {
             tracing::error!("LDK's background work did not end in time");
         }
+        // Before the last write, and not in the middle of one: a commit that came after it would not be in the capsule.
+        tasks.no_more_commits.cancel();
+        if tokio::time::timeout(STOP_LIMIT, tasks.committer).await.is_err() {
+            tracing::error!("the last commit did not end in time");
+        }
         let written = self.persist().await;
-        tasks.committer.abort();
-        let _ = tasks.committer.await;
         // Of the very last state. Without one the wallet is no worse off than before.
         if let Err(error) = self.capsules.write(&self.store) {
             tracing::warn!(%error, "no state capsule was written");
