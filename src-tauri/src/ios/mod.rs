@@ -53,7 +53,7 @@ pub fn prepare(data_dir: &Path) {
 /// Listens for the person. No window is made before one is wanted: background launches need none.
 ///
 /// # Errors
-/// None on iOS.
+/// If the system does not know where an app keeps its data.
 pub fn open(app: &AppHandle, settings: &Settings) -> tauri::Result<()> {
     let data_dir = settings.data_dir(app)?;
     let (sender, receiver) = mpsc::unbounded_channel();
@@ -94,9 +94,16 @@ async fn follow(app: AppHandle, data_dir: PathBuf, mut changes: mpsc::UnboundedR
 
 /// Stops the node while iOS still lets us run. It survives being cut off; this only makes the next start quicker.
 async fn put_away(lifecycle: &Lifecycle) {
-    let Some(grace) = Grace::begin("putting the wallet away") else {
-        tracing::warn!("iOS grants no time to put the node away");
-        return;
+    let grace = Grace::begin("putting the wallet away");
+    let time_is_up = async {
+        match &grace {
+            Some(grace) => grace.expired().cancelled().await,
+            None => {
+                // Refused. The few seconds that every app has left may do, and the node must know that nobody looks.
+                tracing::warn!("iOS grants no time to put the node away");
+                std::future::pending().await
+            }
+        }
     };
     let before = lifecycle.safety();
     tokio::select! {
@@ -105,7 +112,7 @@ async fn put_away(lifecycle: &Lifecycle) {
                 tracing::error!(code = ?error.code(), detail = error.detail(), "the node did not stop well");
             }
         }
-        () = grace.expired().cancelled() => tracing::error!("the node did not stop in the time iOS gives"),
+        () = time_is_up => tracing::error!("the node did not stop in the time iOS gives"),
     }
     // While the grace lasts: of what is under way now, the last look at the chain may not have known.
     let Some(notice) = Notice::after(&before, &lifecycle.safety(), SystemTime::now()) else {
