@@ -5,6 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::clock::Clock;
+use crate::lock::lock;
 
 pub(crate) struct Alarm {
     shared: Arc<Shared>,
@@ -69,7 +70,7 @@ impl Drop for Alarm {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn run(&self, ring: &(impl Fn() + Send)) {

@@ -1,7 +1,9 @@
 //! Time, passed in: the real clock of the device, and a virtual one for tests.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::lock::lock;
 
 /// One moment, on both clocks: `instant` for measuring, `unix_ms` for people and records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,14 +77,14 @@ impl VirtualClock {
 
     /// Moves on.
     pub fn advance(&self, by: Duration) {
-        let mut now = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut now = lock(&self.0);
         *now = *now + by;
     }
 }
 
 impl Clock for VirtualClock {
     fn now(&self) -> Moment {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.0)
     }
 
     fn runs(&self) -> bool {

@@ -6,7 +6,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
@@ -18,6 +18,7 @@ use crate::device::DeviceFacts;
 use crate::error::{Error, Result, SchedulerError};
 use crate::gate::{Gate, Order, Port, Table};
 use crate::history::History;
+use crate::lock::lock;
 use crate::models::{ActiveRun, Launch, LaunchReason, Outcome, RunEvent, RunRecord, RunResult};
 use crate::policy::next_delay;
 use crate::progress::Progress;
@@ -49,10 +50,6 @@ pub(crate) struct Handlers {
     pub(crate) rest: Option<Handler>,
     /// Whether the app has started, from when on the handlers of single tasks may run.
     pub(crate) started: bool,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Core {

@@ -5,13 +5,14 @@
 //! run this very code under a scheduler that tries the interleavings ([`race`]).
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::lock::lock;
 use crate::models::{ActiveRun, RunRecord};
 use crate::run::{Effect, Input, Machine, Token};
 
@@ -32,7 +33,7 @@ impl<T> Lock<T> for Mutex<T> {
     }
 
     fn with<A>(&self, work: impl FnOnce(&mut T) -> A) -> A {
-        work(&mut self.lock().unwrap_or_else(PoisonError::into_inner))
+        work(&mut lock(self))
     }
 }
 

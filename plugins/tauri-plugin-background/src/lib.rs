@@ -44,6 +44,7 @@ mod gate;
 mod history;
 #[cfg(target_os = "ios")]
 pub mod ios;
+mod lock;
 mod models;
 pub mod policy;
 mod progress;

@@ -3,13 +3,14 @@
 //! Owns no policy: delays come from [`crate::policy`].
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::clock::Moment;
 use crate::config::{Config, TaskConfig};
 use crate::error::SchedulerError;
 use crate::gate::Order;
+use crate::lock::lock;
 use crate::scheduler::{Request, Scheduler};
 
 /// A refused request is not made again sooner, unless something is known to have changed: the events of one run come
@@ -40,10 +41,6 @@ struct Refused {
     error: SchedulerError,
     at: Instant,
     earliest: Instant,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Requests {

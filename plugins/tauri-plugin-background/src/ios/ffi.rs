@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::Change;
 use crate::config::{Config, TaskKind};
 use crate::device::DeviceFacts;
+use crate::lock::lock;
 use crate::models::{LaunchReason, PendingRequest};
 use crate::scheduler::{LaunchSink, Request};
 
@@ -131,9 +132,12 @@ impl Host {
         })
     }
 
-    /// What the host answered, once it is installed.
-    pub(crate) fn installed() -> Option<&'static Installed> {
-        INSTALLED.get()
+    /// The identifiers that the Info.plist permits; none before the host is installed.
+    pub(crate) fn permitted() -> Vec<String> {
+        INSTALLED
+            .get()
+            .map(|installed| installed.permitted.clone())
+            .unwrap_or_default()
     }
 
     pub(crate) fn submit(request: &Request) -> i32 {
@@ -321,10 +325,6 @@ fn guard(work: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(work)).is_err() {
         tracing::error!("a callback of the iOS host panicked");
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What stands behind a NUL byte is cut off: such a string comes from no one but an attacker, and must not be a panic.

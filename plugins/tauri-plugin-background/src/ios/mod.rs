@@ -10,13 +10,14 @@ pub mod notices;
 
 use std::os::raw::c_int;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use ffi::{Host, PLUGIN, answer};
 
 use crate::device::DeviceFacts;
+use crate::lock::lock;
 
 /// Something changed around the app.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +60,7 @@ pub fn on_change(listener: impl Fn(Change) + Send + Sync + 'static) {
 }
 
 fn listeners() -> std::sync::MutexGuard<'static, Vec<ChangeListener>> {
-    LISTENERS.lock().unwrap_or_else(PoisonError::into_inner)
+    lock(&LISTENERS)
 }
 
 pub(crate) fn changed(change: Change) {

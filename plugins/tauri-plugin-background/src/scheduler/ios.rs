@@ -44,9 +44,7 @@ impl Scheduler for IosScheduler {
     }
 
     fn permitted(&self) -> Vec<String> {
-        Host::installed()
-            .map(|installed| installed.permitted.clone())
-            .unwrap_or_default()
+        Host::permitted()
     }
 
     fn submit(&self, request: &Request) -> Result<(), SchedulerError> {

@@ -38,9 +38,7 @@ impl Scheduler for IosSimulatorScheduler {
     }
 
     fn permitted(&self) -> Vec<String> {
-        Host::installed()
-            .map(|installed| installed.permitted.clone())
-            .unwrap_or_default()
+        Host::permitted()
     }
 
     fn submit(&self, request: &Request) -> Result<(), SchedulerError> {

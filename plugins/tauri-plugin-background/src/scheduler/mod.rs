@@ -1,6 +1,6 @@
 //! Who grants the runs: one trait, and the backend of each platform.
 
-#[cfg(all(target_os = "ios", not(target_abi = "sim")))]
+#[cfg(target_os = "ios")]
 pub mod ios;
 #[cfg(all(target_os = "ios", target_abi = "sim"))]
 pub mod ios_simulator;

@@ -1,6 +1,6 @@
 //! The simulated system with a clock and a timer thread of its own, as a [`Scheduler`].
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
 use super::conditions::Conditions;
@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::config::{SimulatedConfig, TaskConfig, TaskKind};
 use crate::device::DeviceFacts;
 use crate::error::SchedulerError;
+use crate::lock::lock;
 use crate::models::{Backend, LaunchReason, PendingRequest};
 use crate::scheduler::{LaunchSink, Request, Scheduler};
 
@@ -76,7 +77,7 @@ impl SimulatedScheduler {
 
     /// The app's process ended. The next one registers its tasks anew, and finds the requests of the last one pending.
     pub fn process_ended(&self) {
-        let _delivery = self.delivery.lock().unwrap_or_else(PoisonError::into_inner);
+        let _delivery = lock(&self.delivery);
         let sink = {
             let mut inner = self.lock();
             inner.system.process_ended();
@@ -111,7 +112,7 @@ impl SimulatedScheduler {
     /// Lets something happen to the system, and tells the sink what follows, with `inner` unlocked: it calls back to submit
     /// and complete. Then sets the alarm anew.
     fn with(&self, happens: impl FnOnce(&mut SimulatedSystem, crate::clock::Moment) -> Vec<SystemEvent>) {
-        let _in_order = self.delivery.lock().unwrap_or_else(PoisonError::into_inner);
+        let _in_order = lock(&self.delivery);
         let (events, sink) = {
             let mut inner = self.lock();
             let events = happens(&mut inner.system, self.clock.now());
@@ -135,7 +136,7 @@ impl SimulatedScheduler {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner)
     }
 }
 

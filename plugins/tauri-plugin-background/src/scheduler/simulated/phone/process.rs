@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::link::Link;
@@ -12,6 +12,7 @@ use crate::background::Background;
 use crate::clock::VirtualClock;
 use crate::config::Config;
 use crate::error::Result;
+use crate::lock::lock;
 use crate::models::{Launch, Outcome, RunEvent, RunRecord, RunResult};
 use crate::scheduler::simulated::SimulatedScheduler;
 
@@ -132,10 +133,6 @@ impl Arrival {
         self.answer.send(outcome).map_err(|_| Stuck)?;
         self.left.recv_timeout(PATIENCE).map_err(|_| Stuck)
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 thread_local! {
