@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bitcoin::secp256k1::PublicKey;
 use pilotlight_store::Store;
+use tokio::time::Instant;
 
 use super::types::PeerManager;
 use crate::config::{CONNECT_TIMEOUT, PeerAddress};
@@ -12,12 +14,18 @@ use crate::error::{Error, ErrorCode, Result};
 use crate::lock::lock;
 use crate::rows::{self, Kind};
 
+/// Round trips from the first packet to the end of the handshake: TCP's, the two acts of the noise handshake (BOLT 8), and
+/// the `init` messages.
+const HANDSHAKE_ROUND_TRIPS: u32 = 3;
+
 /// The peers of this wallet.
 pub struct Peers {
     store: Arc<Store>,
     ldk: Arc<PeerManager>,
     /// One attempt at a time for each peer: of two connections at once each side may close the other one.
     turns: Mutex<HashMap<PublicKey, Arc<tokio::sync::Mutex<()>>>>,
+    /// How long the last handshake with each took.
+    handshakes: Mutex<HashMap<PublicKey, Duration>>,
 }
 
 impl Peers {
@@ -27,6 +35,7 @@ impl Peers {
             store,
             ldk,
             turns: Mutex::default(),
+            handshakes: Mutex::default(),
         }
     }
 
@@ -55,6 +64,7 @@ impl Peers {
                 .map_err(|e| unreachable(&e))?
                 .next()
                 .ok_or_else(|| unreachable(&"its name has no address"))?;
+            let started = Instant::now();
             let mut closed = Box::pin(
                 lightning_net_tokio::connect_outbound(Arc::clone(&self.ldk), peer.node_id, address)
                     .await
@@ -64,9 +74,10 @@ impl Peers {
             while !self.connected(&peer.node_id) {
                 tokio::select! {
                     () = &mut closed => return Err(unreachable(&"it closed the connection")),
-                    () = tokio::time::sleep(std::time::Duration::from_millis(10)) => {}
+                    () = tokio::time::sleep(Duration::from_millis(10)) => {}
                 }
             }
+            lock(&self.handshakes).insert(peer.node_id, started.elapsed());
             Ok(())
         };
         tokio::time::timeout(CONNECT_TIMEOUT, attempt)
@@ -77,6 +88,13 @@ impl Peers {
     /// Whether the handshake with a peer is done.
     pub fn connected(&self, node_id: &PublicKey) -> bool {
         self.ldk.peer_by_node_id(node_id).is_some()
+    }
+
+    /// A round trip to the slowest of the connected peers, as its handshake showed it; `None` if none is connected.
+    pub fn round_trip(&self) -> Option<Duration> {
+        let handshakes = lock(&self.handshakes).clone();
+        let connected = handshakes.iter().filter(|(id, _)| self.connected(id));
+        connected.map(|(_, took)| *took / HANDSHAKE_ROUND_TRIPS).max()
     }
 
     /// Remembers where a peer is. Durable when it returns.

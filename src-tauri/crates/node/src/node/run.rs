@@ -21,11 +21,20 @@ use crate::config::{FOREGROUND_SYNC_INTERVAL, PeerAddress};
 use crate::lightning::{GossipSync, Scorer};
 use crate::models::{Direction, PaymentKind, PaymentStatus};
 
-/// Nothing happened for so long: LDK is settled. A peer answers a commitment within a round trip or two.
-const QUIET: Duration = Duration::from_millis(400);
+/// What a peer needs to answer a commitment, besides the round trips: it writes to its disk first, and its server may be
+/// busy.
+const ANSWER: Duration = Duration::from_millis(100);
+
+/// The longest quiet time. A peer further away than that has our channels' state by then, or never.
+const LONGEST_QUIET: Duration = Duration::from_secs(1);
 
 /// How often the node is looked at while it settles.
-const LOOK: Duration = Duration::from_millis(50);
+const LOOK: Duration = Duration::from_millis(25);
+
+/// Nothing happened for so long: LDK is settled. A peer answers a commitment within a round trip or two.
+fn quiet(round_trip: Duration) -> Duration {
+    (2 * round_trip + ANSWER).min(LONGEST_QUIET)
+}
 
 /// Longest wait for LDK's background work to end. It only has to write the channel manager.
 const STOP_LIMIT: Duration = Duration::from_secs(3);
@@ -250,11 +259,17 @@ impl Node {
         }
     }
 
-    /// Waits until nothing moves any more: no event for a while, no HTLC pending. The caller bounds it in time.
+    /// Waits until nothing moves any more: no event for a while, no HTLC pending. Not at all if there is nobody who could
+    /// move anything. The caller bounds it in time.
     pub async fn settled(&self) {
         let mut handled = self.handler.handled();
         let mut quiet_since = tokio::time::Instant::now();
         loop {
+            // Nobody is connected and no channel ever was: nothing will come.
+            let round_trip = self.peers.round_trip();
+            if round_trip.is_none() && self.lightning.commit.idle() && !self.has_channels() {
+                return;
+            }
             tokio::time::sleep(LOOK).await;
             let now_handled = self.handler.handled();
             let pending = self.lightning.channels.list_channels().iter().any(|channel| {
@@ -265,10 +280,16 @@ impl Node {
             if now_handled != handled || pending || !self.lightning.commit.idle() {
                 handled = now_handled;
                 quiet_since = tokio::time::Instant::now();
-            } else if quiet_since.elapsed() >= QUIET {
+            } else if quiet_since.elapsed() >= quiet(round_trip.unwrap_or_default()) {
                 return;
             }
         }
+    }
+
+    /// Whether there are channels, or monitors of channels that were.
+    fn has_channels(&self) -> bool {
+        !self.lightning.chain_monitor.list_monitors().is_empty()
+            || !self.lightning.channels.list_channels().is_empty()
     }
 
     /// Sweeps what can be swept, and sends everything that waits to be sent.
@@ -460,5 +481,18 @@ struct OnDrop<F: FnMut()>(F);
 impl<F: FnMut()> Drop for OnDrop<F> {
     fn drop(&mut self) {
         (self.0)();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_quiet_time_follows_the_round_trip_and_has_an_end() {
+        let ms = Duration::from_millis;
+        for (round_trip, expected) in [(0, 100), (40, 180), (150, 400), (450, 1_000), (5_000, 1_000)] {
+            assert_eq!(quiet(ms(round_trip)), ms(expected), "{round_trip}");
+        }
     }
 }
