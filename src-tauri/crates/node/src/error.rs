@@ -2,6 +2,8 @@
 //!
 //! Owns the classification (which retry rule an error gets). Does not own retries.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 /// A stable code for programs; one per variant of [`Error`].
@@ -86,6 +88,7 @@ pub enum ErrorClass {
 pub struct Error {
     code: ErrorCode,
     detail: String,
+    retry_after: Option<Duration>,
 }
 
 /// The result of everything the node does.
@@ -97,7 +100,20 @@ impl Error {
         Self {
             code,
             detail: detail.to_string(),
+            retry_after: None,
         }
+    }
+
+    /// The same, with the wait that the server asked for, if it asked for one.
+    #[must_use]
+    pub fn with_retry_after(mut self, wait: Option<Duration>) -> Self {
+        self.retry_after = wait;
+        self
+    }
+
+    /// The wait that the server asked for.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
     }
 
     /// The stable code.

@@ -2,6 +2,7 @@
 //!
 //! Start at [`Lifecycle`], the one owner of the node. Nothing here knows of Tauri, iOS or a screen.
 
+pub mod backoff;
 mod capsules;
 mod chain;
 mod clock;
