@@ -4,7 +4,7 @@
 
 pub mod backoff;
 mod capsules;
-mod chain;
+pub mod chain;
 mod clock;
 pub mod config;
 mod error;
@@ -25,7 +25,7 @@ pub use config::{Config, PeerAddress};
 pub use error::{Error, ErrorClass, ErrorCode, ErrorReport, Result};
 pub use lifecycle::Lifecycle;
 pub use models::*;
-pub use node::{Checkpoint, Node};
+pub use node::{Checkpoint, Depth, Node};
 pub use seed::{Found, Seed, SeedFile, SeedStore, WordCount};
 pub use wake::safe_until::{SafeUntil, SafeUntilReason};
 pub use wake::safety::{Safety, warn_at};

@@ -81,7 +81,9 @@ async fn every_fault_is_typed_in_time_and_harmless() {
             WakeOutcome::Completed,
             "after {case}: {record:#?}"
         );
-        assert_eq!(record.blocks_synced, 2, "after {case}: {record:#?}");
+        // What LDK was told before the on-chain scan failed is kept, and was on disk before.
+        let left = if path == "/scripthash" { 0 } else { 2 };
+        assert_eq!(record.blocks_synced, left, "after {case}: {record:#?}");
         assert_eq!(
             record.channels_updated, 1,
             "after {case}: the channel is there and came up"

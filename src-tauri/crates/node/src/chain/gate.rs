@@ -1,7 +1,7 @@
 //! The gate between a chain source and everything that follows the chain.
 //!
-//! A source's word goes through only while the gate is open, only for the tip whose header was proved before the sync
-//! began, and only with headers that carry their work. One thing that does not fit closes the gate for the rest of the
+//! A source's word goes through only while the gate is open and only with headers that carry their work; a gate to a tip
+//! lets only that tip through, whose header was proved before the sync began. One thing that does not fit closes the gate for the rest of the
 //! sync, so that no part of a lie is followed by another part.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -30,15 +30,26 @@ pub struct Gate {
 }
 
 struct State {
-    tip: BlockHash,
+    tip: Option<BlockHash>,
     open: AtomicBool,
     closed: Mutex<Option<Closed>>,
     confirmed: AtomicU32,
 }
 
+impl Default for Gate {
+    /// A gate for blocks of any height.
+    fn default() -> Self {
+        Self::with(None)
+    }
+}
+
 impl Gate {
     /// A gate for a sync to this tip.
-    pub fn new(tip: BlockHash) -> Self {
+    pub fn to(tip: BlockHash) -> Self {
+        Self::with(Some(tip))
+    }
+
+    fn with(tip: Option<BlockHash>) -> Self {
         Self {
             state: Arc::new(State {
                 tip,
@@ -89,6 +100,18 @@ pub struct Gated<C> {
     follower: C,
 }
 
+impl<C> Gated<C> {
+    /// Whether the header's hash meets its target; the gate closes if not.
+    fn carries_its_work(&self, header: &Header) -> bool {
+        let fine = header.validate_pow(header.target()).is_ok();
+        if !fine {
+            let what = format!("block {} has no proof of work", header.block_hash());
+            self.gate.close(Closed::Lie(what));
+        }
+        fine
+    }
+}
+
 impl<C> Confirm for Gated<C>
 where
     C: std::ops::Deref,
@@ -98,11 +121,7 @@ where
         if !self.gate.open() {
             return;
         }
-        if header.validate_pow(header.target()).is_err() {
-            self.gate.close(Closed::Lie(format!(
-                "block {} has no proof of work",
-                header.block_hash()
-            )));
+        if !self.carries_its_work(header) {
             return;
         }
         self.gate
@@ -122,10 +141,10 @@ where
         if !self.gate.open() {
             return;
         }
-        if header.block_hash() == self.gate.state.tip {
-            self.follower.best_block_updated(header, height);
-        } else {
+        if self.gate.state.tip.is_some_and(|tip| tip != header.block_hash()) {
             self.gate.close(Closed::TipMoved);
+        } else if self.carries_its_work(header) {
+            self.follower.best_block_updated(header, height);
         }
     }
 
@@ -163,7 +182,7 @@ mod tests {
         let follower = Follower::default();
         let tip = genesis_block(Network::Regtest).header;
         let other = genesis_block(Network::Bitcoin).header;
-        let gate = Gate::new(tip.block_hash());
+        let gate = Gate::to(tip.block_hash());
         let gated = gate.before(&follower);
         gated.best_block_updated(&tip, 7);
         gated.best_block_updated(&other, 8);
@@ -177,7 +196,7 @@ mod tests {
     fn a_block_without_work_is_a_lie() {
         let follower = Follower::default();
         let tip = genesis_block(Network::Bitcoin).header;
-        let gate = Gate::new(tip.block_hash());
+        let gate = Gate::to(tip.block_hash());
         let gated = gate.before(&follower);
         let forged = Header {
             nonce: tip.nonce + 1,
@@ -186,5 +205,11 @@ mod tests {
         gated.transactions_confirmed(&forged, &[], 1);
         assert!(follower.0.lock().unwrap().is_empty());
         assert!(matches!(gate.closed(), Some(Closed::Lie(_))));
+
+        let any = Gate::default();
+        any.before(&follower).best_block_updated(&tip, 0);
+        any.before(&follower).best_block_updated(&forged, 1);
+        any.before(&follower).best_block_updated(&tip, 2);
+        assert_eq!(*follower.0.lock().unwrap(), ["best 0"]);
     }
 }

@@ -1,13 +1,18 @@
 //! What the chain says, brought to LDK and BDK.
 //!
-//! `esplora` is the source, `gate` stands between it and the node so that nothing unproven or late gets through,
-//! `fees` keeps the estimates, `broadcast` sends transactions.
+//! `source` is the contract of every chain source, `watch` knows what LDK wants watched, `esplora` is a source, `gate`
+//! stands between a source and the node so that nothing unproven or late gets through, `fees` keeps the estimates,
+//! `broadcast` sends transactions.
 
 pub mod broadcast;
 pub mod esplora;
 pub mod fees;
-mod gate;
+pub mod gate;
+pub mod source;
+pub mod watch;
 
 pub use broadcast::Broadcaster;
 pub use esplora::EsploraSource;
 pub use fees::Fees;
+pub use source::{Checkpoint, Depth, Follower, Round, Sent, Source, Tip};
+pub use watch::{Registrar, Watch};

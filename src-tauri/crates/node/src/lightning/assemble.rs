@@ -32,7 +32,7 @@ use super::types::{
     ChainMonitor, ChannelManager, FeeBumper, Graph, MessageRouter, OnionMessenger, PeerManager, Router,
     Scorer, Sweeper,
 };
-use crate::chain::{Broadcaster, EsploraSource, Fees};
+use crate::chain::{Broadcaster, Fees, Registrar, Watch};
 use crate::clock;
 use crate::config::OUR_TO_SELF_DELAY;
 use crate::error::{Error, ErrorCode, Result};
@@ -49,8 +49,8 @@ pub struct Parts {
     pub store: Arc<Store>,
     /// Our keys.
     pub keys: Arc<Keys>,
-    /// What the chain says.
-    pub chain: Arc<EsploraSource>,
+    /// What is to be watched on the chain.
+    pub watch: Arc<Watch>,
     /// Where transactions go.
     pub broadcaster: Arc<Broadcaster>,
     /// Fee rates.
@@ -88,7 +88,7 @@ impl Lightning {
         let Parts {
             store,
             keys,
-            chain,
+            watch,
             broadcaster,
             fees,
             wallet,
@@ -98,7 +98,7 @@ impl Lightning {
         let commit = Arc::new(Commit::new(Arc::clone(store), keys, broadcaster, fees));
         let monitors = commit.monitors()?;
         let chain_monitor = Arc::new(ChainMonitor::new(
-            Some(Arc::clone(chain)),
+            Some(Registrar::of_monitors(watch)),
             Arc::clone(broadcaster),
             Arc::clone(&logger),
             Arc::clone(fees),
@@ -300,13 +300,14 @@ fn open_sweeper(
         OUTPUT_SWEEPER_PERSISTENCE_KEY,
     )?;
     let (broadcaster, fees) = (Arc::clone(&parts.broadcaster), Arc::clone(&parts.fees));
-    let (chain, keys, commit) = (Some(Arc::clone(&parts.chain)), &parts.keys, Arc::clone(commit));
+    let watch = Some(Registrar::of_sweeper(&parts.watch));
+    let (keys, commit) = (&parts.keys, Arc::clone(commit));
     match kept {
         Some(bytes) => {
             let args = (
                 broadcaster,
                 fees,
-                chain,
+                watch,
                 Arc::clone(keys),
                 Arc::clone(keys),
                 commit,
@@ -320,7 +321,7 @@ fn open_sweeper(
             channels.current_best_block(),
             broadcaster,
             fees,
-            chain,
+            watch,
             Arc::clone(keys),
             Arc::clone(keys),
             commit,

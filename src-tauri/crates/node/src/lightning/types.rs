@@ -17,14 +17,14 @@ use lightning_net_tokio::SocketDescriptor;
 
 use super::commit::Commit;
 use super::keys::Keys;
-use crate::chain::{Broadcaster, EsploraSource, Fees};
+use crate::chain::{Broadcaster, Fees, Registrar};
 use crate::log::Logger;
 use crate::onchain::OnchainWallet;
 
 /// Watches the chain for every channel.
 pub type ChainMonitor = chainmonitor::ChainMonitor<
     InMemorySigner,
-    Arc<EsploraSource>,
+    Arc<Registrar>,
     Arc<Broadcaster>,
     Arc<Fees>,
     Arc<Logger>,
@@ -94,7 +94,7 @@ pub type Sweeper = OutputSweeper<
     Arc<Broadcaster>,
     Arc<Keys>,
     Arc<Fees>,
-    Arc<EsploraSource>,
+    Arc<Registrar>,
     Arc<Commit>,
     Arc<Logger>,
     Arc<Keys>,

@@ -1,13 +1,13 @@
 //! The running node: everything open, and what a person can ask of it.
 //!
-//! `run` starts, syncs and stops it; `money` receives and pays; `channels` opens and closes; `safety` says what is at risk.
-//! Who may start or stop it is
-//! decided in `lifecycle`.
+//! `run` starts and stops it; `sync` brings it to the chain's tip; `money` receives and pays; `channels` opens and closes;
+//! `safety` says what is at risk. Who may start or stop it is decided in `lifecycle`.
 
 mod channels;
 mod money;
 mod run;
 mod safety;
+mod sync;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -18,11 +18,11 @@ use lightning::sign::SpendableOutputDescriptor;
 use lightning::util::sweep::OutputSpendStatus;
 use lightning_background_processor::{NO_LIQUIDITY_MANAGER, process_events_async};
 use pilotlight_store::{Capsules, OpenError, Store};
-use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
 use crate::capsules;
-use crate::chain::{Broadcaster, EsploraSource, Fees};
+use crate::chain::{Broadcaster, EsploraSource, Fees, Source, Watch};
+pub use crate::chain::{Checkpoint, Depth};
 use crate::config::{Config, PeerAddress};
 use crate::error::{Error, ErrorCode, Result};
 use crate::lightning::{EventHandler, Keys, Lightning, Parts, Payments, Peers};
@@ -36,24 +36,14 @@ use run::Tasks;
 const TIP: &str = "tip";
 const FEES: &str = "fees";
 
-/// The chain as it was when all that we knew of it was last on disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Checkpoint {
-    /// Height of the best block, in blocks.
-    pub height: u32,
-    /// Its hash.
-    pub hash: bitcoin::BlockHash,
-    /// When it was seen, Unix time in ms.
-    pub at_ms: u64,
-}
-
 /// A wallet's node, open and running.
 pub struct Node {
     network: Network,
     lsp: Option<PeerAddress>,
     store: Arc<Store>,
     capsules: Capsules,
-    chain: Arc<EsploraSource>,
+    chain: Arc<dyn Source>,
+    watch: Arc<Watch>,
     fees: Arc<Fees>,
     broadcaster: Arc<Broadcaster>,
     wallet: Arc<OnchainWallet>,
@@ -63,8 +53,10 @@ pub struct Node {
     handler: Arc<EventHandler>,
     events: broadcast::Sender<NodeEvent>,
     id: String,
-    /// Whether the chain was seen whole since this process opened the node.
-    synced: AtomicBool,
+    /// Whether LDK was brought to the tip since this process opened the node.
+    lightning_synced: AtomicBool,
+    /// The same of the on-chain wallet.
+    onchain_synced: AtomicBool,
     syncing: AtomicBool,
     /// The last sync, on disk or not yet.
     checkpoint: Mutex<Option<Checkpoint>>,
@@ -93,7 +85,8 @@ impl Node {
         let capsules = capsules::capsules(config, &keys);
         let store = Arc::new(Store::open(config.store_dir()).map_err(|e| open_error(&e))?);
         capsules::must_be_live(&store)?;
-        let chain = Arc::new(EsploraSource::new(&config.esplora_url)?);
+        let chain: Arc<dyn Source> = Arc::new(EsploraSource::new(&config.esplora_url)?);
+        let watch = Arc::new(Watch::default());
         let fees = Arc::new(Fees::default());
         if let Some(known) = rows::read(&store, Kind::Chain, FEES)? {
             fees.update(known);
@@ -108,7 +101,7 @@ impl Node {
         let lightning = Arc::new(Lightning::open(&Parts {
             store: Arc::clone(&store),
             keys: Arc::clone(&keys),
-            chain: Arc::clone(&chain),
+            watch: Arc::clone(&watch),
             broadcaster: Arc::clone(&broadcaster),
             fees: Arc::clone(&fees),
             wallet: Arc::clone(&wallet),
@@ -134,6 +127,7 @@ impl Node {
             store,
             capsules,
             chain,
+            watch,
             fees,
             broadcaster,
             wallet,
@@ -141,7 +135,8 @@ impl Node {
             payments,
             handler,
             events,
-            synced: AtomicBool::new(false),
+            lightning_synced: AtomicBool::new(false),
+            onchain_synced: AtomicBool::new(false),
             syncing: AtomicBool::new(false),
             checkpoint: Mutex::new(checkpoint),
             sync_turn: tokio::sync::Mutex::default(),
@@ -219,7 +214,7 @@ impl Node {
     /// [`ErrorCode::NotSynced`] until the chain was seen whole in this run of the process: until then a payment could be
     /// made from a channel that is closed already.
     fn must_be_synced(&self) -> Result<()> {
-        if self.synced.load(Ordering::SeqCst) {
+        if self.lightning_synced.load(Ordering::SeqCst) && self.onchain_synced.load(Ordering::SeqCst) {
             Ok(())
         } else {
             Err(Error::new(

@@ -11,7 +11,7 @@ use lightning::routing::router::RouteParametersConfig;
 use lightning_invoice::{Bolt11Invoice, Bolt11InvoiceDescription, Bolt11InvoiceDescriptionRef, Description};
 
 use super::Node;
-use crate::chain::esplora::Sent;
+use crate::chain::Sent;
 use crate::clock;
 use crate::config::{FINAL_CLTV_DELTA, INVOICE_EXPIRY, PAYMENT_RETRY};
 use crate::error::{Error, ErrorCode, Result};

@@ -1,8 +1,7 @@
-//! Starting, syncing, settling and stopping the node.
+//! Starting, settling and stopping the node.
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bitcoin::secp256k1::PublicKey;
@@ -11,11 +10,7 @@ use lightning::ln::channelmanager::RecentPaymentDetails;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    Checkpoint, EventHandler, FEES, Kind, NO_LIQUIDITY_MANAGER, Node, NodeEvent, Result, TIP, lock,
-    process_events_async, rows,
-};
-use crate::chain::esplora::{Follower, Sent};
+use super::{EventHandler, NO_LIQUIDITY_MANAGER, Node, NodeEvent, Result, lock, process_events_async};
 use crate::clock;
 use crate::config::{FOREGROUND_SYNC_INTERVAL, PeerAddress};
 use crate::lightning::{GossipSync, Scorer};
@@ -139,57 +134,6 @@ fn process_events(node: &Node, stop: CancellationToken) -> impl Future<Output = 
 }
 
 impl Node {
-    /// Brings LDK and the on-chain wallet to the chain's tip. One at a time; a second caller waits for its turn.
-    ///
-    /// May be dropped at any await; nothing is lost and the next call starts where this one left off.
-    ///
-    /// # Errors
-    /// Typed by cause; see [`crate::ErrorCode`].
-    pub async fn sync(&self) -> Result<()> {
-        let _turn = self.sync_turn.lock().await;
-        self.syncing.store(true, Ordering::SeqCst);
-        let _not_syncing = OnDrop(|| {
-            self.syncing.store(false, Ordering::SeqCst);
-            self.tell(NodeEvent::OverviewChanged);
-        });
-        self.tell(NodeEvent::OverviewChanged);
-
-        // Monitors first: what they have to say is worth most.
-        let followers: [Follower; 3] = [
-            Arc::clone(&self.lightning.chain_monitor) as Follower,
-            Arc::clone(&self.lightning.channels) as Follower,
-            Arc::clone(&self.lightning.sweeper) as Follower,
-        ];
-        let (fees, tip) = tokio::join!(self.chain.fees(), self.chain.sync(&followers));
-        let tip = tip?;
-        match fees {
-            Ok(estimates) => {
-                self.fees.update(estimates);
-                rows::write(&self.store, Kind::Chain, FEES, &self.fees.estimates())?;
-            }
-            // The last known rates are good enough to go on with.
-            Err(error) => tracing::warn!(detail = error.detail(), "no fee estimates"),
-        }
-        self.send_broadcasts().await;
-        for transaction in self.wallet.unconfirmed() {
-            self.send(&transaction).await;
-        }
-        if self.wallet.scanned() {
-            let answer = self.chain.scan(self.wallet.scan_request()).await?;
-            self.wallet.apply_scan(answer)?;
-        } else {
-            let answer = self.chain.full_scan(self.wallet.full_scan_request()).await?;
-            self.wallet.apply_full_scan(answer)?;
-        }
-        *lock(&self.checkpoint) = Some(Checkpoint {
-            height: tip.height,
-            hash: tip.hash,
-            at_ms: clock::now_ms(),
-        });
-        self.synced.store(true, Ordering::SeqCst);
-        Ok(())
-    }
-
     /// Connects to the peers of our channels and to the liquidity provider; gives how many are not connected after it.
     pub async fn connect_peers(&self) -> usize {
         let wanted = self.wanted_peers();
@@ -338,51 +282,6 @@ impl Node {
         Ok(())
     }
 
-    /// The persist barrier and, last, the row that says how far we are.
-    ///
-    /// # Errors
-    /// [`crate::ErrorCode::StorageFailed`].
-    pub async fn persist(&self) -> Result<()> {
-        self.lightning.persist().await?;
-        match self.checkpoint() {
-            Some(checkpoint) if self.synced.load(Ordering::SeqCst) => {
-                rows::write(&self.store, Kind::Chain, TIP, &checkpoint)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Sends everything that waits; when it returns, all of it was sent or there is no network. May be dropped at any
-    /// await: what was not sent still waits.
-    pub(super) async fn send_broadcasts(&self) {
-        let _turn = self.send_turn.lock().await;
-        for transaction in self.broadcaster.waiting() {
-            if self.send(&transaction).await {
-                self.broadcaster.sent(&transaction);
-            }
-        }
-    }
-
-    /// Sends one transaction; false if it is not known whether it arrived.
-    async fn send(&self, transaction: &bitcoin::Transaction) -> bool {
-        let txid = transaction.compute_txid();
-        match self.chain.send(transaction).await {
-            Ok(Sent::Accepted) => {
-                tracing::info!(%txid, "transaction sent");
-                true
-            }
-            Ok(Sent::Refused(why)) => {
-                // Often another transaction has taken the same coins already, as LDK expects of claims.
-                tracing::info!(%txid, why, "transaction refused");
-                true
-            }
-            Err(error) => {
-                tracing::warn!(%txid, detail = error.detail(), "transaction not sent");
-                false
-            }
-        }
-    }
-
     /// Keeps syncing and keeps peers connected until the node stops or [`Self::leave_foreground`].
     pub(crate) fn enter_foreground(
         self: &Arc<Self>,
@@ -472,15 +371,6 @@ impl Node {
             .close()
             .map_err(|e| crate::Error::new(crate::ErrorCode::StorageFailed, format!("store: {e}")));
         written.and(closed)
-    }
-}
-
-/// Runs its closure when dropped, so that a future that is dropped half-way leaves no flag standing.
-struct OnDrop<F: FnMut()>(F);
-
-impl<F: FnMut()> Drop for OnDrop<F> {
-    fn drop(&mut self) {
-        (self.0)();
     }
 }
 

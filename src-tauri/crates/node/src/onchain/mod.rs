@@ -1,7 +1,8 @@
 //! The on-chain wallet: BDK, its change sets in our store, and the reserve that channels need.
 //!
-//! Knows nothing of a network. `source.rs` lends its coins to LDK for fee bumps.
+//! Knows nothing of a network. `chain.rs` takes in what a chain source says; `source.rs` lends coins to LDK for fee bumps.
 
+mod chain;
 mod rows;
 mod source;
 
@@ -10,7 +11,6 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bdk_wallet::chain::ChainPosition;
-use bdk_wallet::chain::spk_client::{FullScanRequest, FullScanResponse, SyncRequest, SyncResponse};
 use bdk_wallet::error::CreateTxError;
 use bdk_wallet::template::Bip84;
 use bdk_wallet::{KeychainKind, SignOptions, Wallet};
@@ -146,41 +146,6 @@ impl OnchainWallet {
     /// What can be spent: confirmed coins and our own change, in sat.
     pub fn spendable_sat(&self) -> u64 {
         self.lock().wallet.balance().trusted_spendable().to_sat()
-    }
-
-    /// Whether the wallet's history was looked for since it was made or restored.
-    pub fn scanned(&self) -> bool {
-        self.lock().scanned
-    }
-
-    /// The request for a wallet whose history is not known.
-    pub fn full_scan_request(&self) -> FullScanRequest<KeychainKind> {
-        self.lock().wallet.start_full_scan().build()
-    }
-
-    /// The request for what is new at the addresses already handed out.
-    pub fn scan_request(&self) -> SyncRequest<(KeychainKind, u32)> {
-        self.lock().wallet.start_sync_with_revealed_spks().build()
-    }
-
-    /// Takes in the answer to a full scan. Durable when it returns.
-    ///
-    /// # Errors
-    /// [`ErrorCode::ChainSyncFailed`] if it does not connect to our chain; [`ErrorCode::StorageFailed`].
-    pub fn apply_full_scan(&self, answer: FullScanResponse<KeychainKind>) -> Result<()> {
-        let mut inner = self.lock();
-        inner.apply(answer)?;
-        inner.change_sets.mark_scanned()?;
-        inner.scanned = true;
-        Ok(())
-    }
-
-    /// Takes in the answer to a scan. Durable when it returns.
-    ///
-    /// # Errors
-    /// [`ErrorCode::ChainSyncFailed`] if it does not connect to our chain; [`ErrorCode::StorageFailed`].
-    pub fn apply_scan(&self, answer: SyncResponse) -> Result<()> {
-        self.lock().apply(answer)
     }
 
     /// Makes and signs a payment, and counts it as spent. Durable when it returns; not sent yet.

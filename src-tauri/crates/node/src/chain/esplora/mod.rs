@@ -3,22 +3,22 @@
 //! `lightning-transaction-sync` says only that it failed; this file finds out why, so that every failure is typed. It
 //! also proves the tip's header before anything is told to the node, which that crate does not.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use async_trait::async_trait;
 use bdk_esplora::EsploraAsyncExt;
-use bdk_wallet::KeychainKind;
-use bdk_wallet::chain::spk_client::{FullScanRequest, FullScanResponse, SyncRequest, SyncResponse};
-use bitcoin::block::Header;
-use bitcoin::{BlockHash, Script, ScriptBuf, Transaction, Txid};
+use bitcoin::{Transaction, Txid};
 use esplora_client::AsyncClient;
-use lightning::chain::{Confirm, Filter, WatchedOutput};
+use lightning::chain::{Filter, WatchedOutput};
 use lightning::util::logger::{Logger as LdkLogger, Record};
 use lightning_transaction_sync::EsploraSyncClient;
 use tokio::sync::Notify;
 
 use super::fees::Estimates;
 use super::gate::{Closed, Gate};
+use super::source::{Round, Sent, Source, Tip};
+use super::watch::{Watch, Watched};
 use crate::config::{PARALLEL_REQUESTS, REQUEST_RETRIES, REQUEST_TIMEOUT, STOP_GAP};
 use crate::error::{Error, ErrorCode, Result};
 use crate::lock::lock;
@@ -35,48 +35,20 @@ const INCONSISTENCIES: u32 = 10;
 /// Longest piece of a server's own words that is kept in an error.
 const QUOTE_LIMIT: usize = 160;
 
-/// Something that follows the chain.
-pub type Follower = Arc<dyn Confirm + Send + Sync>;
-
-/// The best block, its header proved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tip {
-    /// The block's hash.
-    pub hash: BlockHash,
-    /// Its height, in blocks.
-    pub height: u32,
-    /// Its header.
-    pub header: Header,
-}
-
-/// What became of a transaction that was sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Sent {
-    /// In the server's mempool, or known already.
-    Accepted,
-    /// Refused, with the server's words.
-    Refused(String),
-}
-
 /// One Esplora server, one client for the life of the node.
 pub struct EsploraSource {
+    url: String,
     client: AsyncClient,
     engine: Mutex<Arc<Engine>>,
-    watched: Mutex<Watched>,
     tip: Mutex<Option<Tip>>,
+    requests: AtomicU64,
 }
 
-/// `lightning-transaction-sync`, and the ear on its log.
+/// `lightning-transaction-sync`, the ear on its log, and how many registrations it was told of.
 struct Engine {
     sync: EsploraSyncClient<Arc<Ear>>,
     ear: Arc<Ear>,
-}
-
-/// Everything LDK asked to watch, kept so that a fresh engine can be told again.
-#[derive(Default)]
-struct Watched {
-    transactions: Vec<(Txid, ScriptBuf)>,
-    outputs: Vec<WatchedOutput>,
+    told: AtomicU64,
 }
 
 impl EsploraSource {
@@ -92,25 +64,102 @@ impl EsploraSource {
             .map_err(|e| Error::new(ErrorCode::Misconfigured, format!("chain server: {e}")))?;
         let engine = Mutex::new(Arc::new(Engine::new(client.clone())));
         Ok(Self {
+            url: url.to_owned(),
             client,
             engine,
-            watched: Mutex::default(),
             tip: Mutex::default(),
+            requests: AtomicU64::new(0),
         })
     }
 
-    /// The best block as the server has it, its header proved.
-    ///
-    /// # Errors
-    /// Typed by cause; [`ErrorCode::ChainSyncFailed`] if the header is not that block's or carries no work.
-    pub async fn tip(&self) -> Result<Tip> {
-        let hash = self.client.get_tip_hash().await.map_err(|e| classify(&e))?;
+    /// The client, for one more request.
+    fn ask(&self) -> &AsyncClient {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        &self.client
+    }
+
+    /// Makes a new engine that knows nothing of earlier rounds. It will be told all that is to be watched.
+    fn renew(&self) {
+        *lock(&self.engine) = Arc::new(Engine::new(self.client.clone()));
+    }
+
+    /// Asks again what a failed sync asked, to learn what was wrong with the answers.
+    async fn diagnose(&self, watched: &Watched) -> Error {
+        match self.ask_again(watched).await {
+            Err(error) => error,
+            Ok(()) => Error::new(
+                ErrorCode::NetworkUnavailable,
+                "a sync failed, but the same questions were answered well right after it",
+            ),
+        }
+    }
+
+    async fn ask_again(&self, watched: &Watched) -> Result<()> {
+        self.tip().await?;
+        for transaction in &watched.transactions {
+            self.prove(&transaction.txid).await?;
+        }
+        for output in &watched.outputs {
+            let status = self
+                .ask()
+                .get_output_status(&output.outpoint.txid, u64::from(output.outpoint.vout))
+                .await
+                .map_err(|e| classify(&e))?;
+            if let Some(txid) = status.and_then(|status| status.txid) {
+                self.prove(&txid).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks what the server says of one transaction: proof, content, block.
+    async fn prove(&self, txid: &Txid) -> Result<()> {
+        let Some(proof) = self
+            .ask()
+            .get_merkle_block(txid)
+            .await
+            .map_err(|e| classify(&e))?
+        else {
+            return Ok(());
+        };
+        let (mut matches, mut indexes) = (Vec::new(), Vec::new());
+        let root = proof.txn.extract_matches(&mut matches, &mut indexes);
+        if root.ok() != Some(proof.header.merkle_root) || matches != [*txid] {
+            return Err(lie(&format!(
+                "the proof for transaction {txid} proves something else"
+            )));
+        }
+        match self.ask().get_tx(txid).await.map_err(|e| classify(&e))? {
+            Some(tx) if tx.compute_txid() != *txid => {
+                return Err(lie(&format!(
+                    "asked for transaction {txid}, got {}",
+                    tx.compute_txid()
+                )));
+            }
+            _ => {}
+        }
+        self.ask()
+            .get_block_status(&proof.header.block_hash())
+            .await
+            .map_err(|e| classify(&e))?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Source for EsploraSource {
+    fn endpoint(&self) -> &str {
+        &self.url
+    }
+
+    async fn tip(&self) -> Result<Tip> {
+        let hash = self.ask().get_tip_hash().await.map_err(|e| classify(&e))?;
         let known = *lock(&self.tip);
         if let Some(tip) = known.filter(|tip| tip.hash == hash) {
             return Ok(tip);
         }
         let header = self
-            .client
+            .ask()
             .get_header_by_hash(&hash)
             .await
             .map_err(|e| classify(&e))?;
@@ -124,7 +173,7 @@ impl EsploraSource {
             return Err(lie(&format!("the tip {hash} has no proof of work")));
         }
         let status = self
-            .client
+            .ask()
             .get_block_status(&hash)
             .await
             .map_err(|e| classify(&e))?;
@@ -136,23 +185,28 @@ impl EsploraSource {
         Ok(tip)
     }
 
-    /// Brings every follower to the server's tip. May be dropped at any await: what was told is true, and the next call
-    /// asks for everything that was not.
-    ///
-    /// # Errors
-    /// Typed by cause. After an error the followers may have part of the news; do not act on it.
-    pub async fn sync(&self, followers: &[Follower]) -> Result<Tip> {
+    async fn sync_lightning(&self, round: &Round<'_>) -> Result<Tip> {
         for _ in 0..=TIP_MOVES {
             let tip = self.tip().await?;
-            let gate = Gate::new(tip.hash);
+            let gate = Gate::to(tip.hash);
             let engine = Arc::clone(&lock(&self.engine));
-            let gated = followers
-                .iter()
-                .map(|follower| Box::new(gate.before(Arc::clone(follower))))
-                .collect();
             engine.ear.inconsistencies.store(0, Ordering::SeqCst);
+            let syncing = async {
+                loop {
+                    let told = engine.tell(&round.watch);
+                    let followers = round.followers().into_iter();
+                    let gated = followers
+                        .map(|follower| Box::new(gate.before(Box::new(follower))))
+                        .collect();
+                    let done = engine.sync.sync(gated).await;
+                    // What was confirmed may have made LDK watch more.
+                    if done.is_err() || gate.closed().is_some() || round.watch.all().registrations == told {
+                        return done;
+                    }
+                }
+            };
             let done = tokio::select! {
-                done = engine.sync.sync(gated) => done,
+                done = syncing => done,
                 () = engine.ear.enough.notified() => {
                     self.renew();
                     return Err(lie("it contradicted itself ten times in one sync"));
@@ -160,10 +214,11 @@ impl EsploraSource {
             };
             match (gate.closed(), done) {
                 (None, Ok(())) => {
+                    round.checkpoint(tip).await?;
                     tracing::debug!(height = tip.height, confirmed = gate.confirmed(), "chain synced");
                     return Ok(tip);
                 }
-                (None, Err(_)) => return Err(self.diagnose().await),
+                (None, Err(_)) => return Err(self.diagnose(&round.watch.all()).await),
                 (Some(Closed::TipMoved), _) => self.renew(),
                 (Some(Closed::Lie(what)), _) => {
                     self.renew();
@@ -174,45 +229,27 @@ impl EsploraSource {
         Err(lie("its tip moved in every round of one sync"))
     }
 
-    /// Scans the addresses of a wallet whose history is not known.
-    ///
-    /// # Errors
-    /// Typed by cause.
-    pub async fn full_scan(
-        &self,
-        request: FullScanRequest<KeychainKind>,
-    ) -> Result<FullScanResponse<KeychainKind>> {
-        self.client
-            .full_scan(request, STOP_GAP, PARALLEL_REQUESTS)
-            .await
-            .map_err(|e| classify(&e))
+    async fn sync_onchain(&self, round: &Round<'_>) -> Result<()> {
+        let wallet = &round.wallet;
+        if !wallet.scanned() {
+            let request = wallet.full_scan_request();
+            let answer = self.ask().full_scan(request, STOP_GAP, PARALLEL_REQUESTS).await;
+            return wallet.apply_full_scan(answer.map_err(|e| classify(&e))?);
+        }
+        for request in wallet.scan_requests(round.depth) {
+            let answer = self.ask().sync(request, PARALLEL_REQUESTS).await;
+            wallet.apply_scan(answer.map_err(|e| classify(&e))?)?;
+        }
+        Ok(())
     }
 
-    /// Asks for what is new at the addresses already handed out.
-    ///
-    /// # Errors
-    /// Typed by cause.
-    pub async fn scan(&self, request: SyncRequest<(KeychainKind, u32)>) -> Result<SyncResponse> {
-        self.client
-            .sync(request, PARALLEL_REQUESTS)
-            .await
-            .map_err(|e| classify(&e))
+    async fn fees(&self) -> Result<Option<Estimates>> {
+        let answer = self.ask().get_fee_estimates().await;
+        answer.map(Some).map_err(|e| classify(&e))
     }
 
-    /// The server's fee estimates.
-    ///
-    /// # Errors
-    /// Typed by cause.
-    pub async fn fees(&self) -> Result<Estimates> {
-        self.client.get_fee_estimates().await.map_err(|e| classify(&e))
-    }
-
-    /// Sends a transaction.
-    ///
-    /// # Errors
-    /// Typed by cause, when it is not known whether the server has it.
-    pub async fn send(&self, transaction: &Transaction) -> Result<Sent> {
-        match self.client.broadcast(transaction).await {
+    async fn send(&self, transaction: &Transaction) -> Result<Sent> {
+        match self.ask().broadcast(transaction).await {
             Ok(()) => Ok(Sent::Accepted),
             Err(esplora_client::Error::HttpResponse { status: 400, message }) => {
                 // Bitcoin Core's words for "I have it" (in the mempool, or in a block).
@@ -234,106 +271,19 @@ impl EsploraSource {
         }
     }
 
-    /// Makes a new engine that knows nothing of earlier rounds, and tells it all that is to be watched.
-    fn renew(&self) {
-        let engine = Engine::new(self.client.clone());
-        let watched = lock(&self.watched);
-        for (txid, script) in &watched.transactions {
-            engine.sync.register_tx(txid, script);
-        }
-        for output in &watched.outputs {
-            engine.sync.register_output(output.clone());
-        }
-        *lock(&self.engine) = Arc::new(engine);
-    }
-
-    /// Asks again what a failed sync asked, to learn what was wrong with the answers.
-    async fn diagnose(&self) -> Error {
-        match self.ask_again().await {
-            Err(error) => error,
-            Ok(()) => Error::new(
-                ErrorCode::NetworkUnavailable,
-                "a sync failed, but the same questions were answered well right after it",
-            ),
-        }
-    }
-
-    async fn ask_again(&self) -> Result<()> {
-        self.tip().await?;
-        let (transactions, outputs) = {
-            let watched = lock(&self.watched);
-            let transactions: Vec<Txid> = watched.transactions.iter().map(|(txid, _)| *txid).collect();
-            (transactions, watched.outputs.clone())
-        };
-        for txid in transactions {
-            self.prove(&txid).await?;
-        }
-        for output in outputs {
-            let status = self
-                .client
-                .get_output_status(&output.outpoint.txid, u64::from(output.outpoint.index))
-                .await
-                .map_err(|e| classify(&e))?;
-            if let Some(txid) = status.and_then(|status| status.txid) {
-                self.prove(&txid).await?;
+    async fn send_package(&self, transactions: &[Transaction]) -> Result<Sent> {
+        match self.ask().submit_package(transactions, None, None).await {
+            Ok(answer) if answer.package_msg == "success" => Ok(Sent::Accepted),
+            Ok(answer) => Ok(Sent::Refused(quote(&answer.package_msg))),
+            Err(esplora_client::Error::HttpResponse { status: 400, message }) => {
+                Ok(Sent::Refused(quote(&message)))
             }
+            Err(e) => Err(classify(&e)),
         }
-        Ok(())
     }
 
-    /// Checks what the server says of one transaction: proof, content, block.
-    async fn prove(&self, txid: &Txid) -> Result<()> {
-        let Some(proof) = self
-            .client
-            .get_merkle_block(txid)
-            .await
-            .map_err(|e| classify(&e))?
-        else {
-            return Ok(());
-        };
-        let (mut matches, mut indexes) = (Vec::new(), Vec::new());
-        let root = proof.txn.extract_matches(&mut matches, &mut indexes);
-        if root.ok() != Some(proof.header.merkle_root) || matches != [*txid] {
-            return Err(lie(&format!(
-                "the proof for transaction {txid} proves something else"
-            )));
-        }
-        match self.client.get_tx(txid).await.map_err(|e| classify(&e))? {
-            Some(tx) if tx.compute_txid() != *txid => {
-                return Err(lie(&format!(
-                    "asked for transaction {txid}, got {}",
-                    tx.compute_txid()
-                )));
-            }
-            _ => {}
-        }
-        self.client
-            .get_block_status(&proof.header.block_hash())
-            .await
-            .map_err(|e| classify(&e))?;
-        Ok(())
-    }
-}
-
-impl Filter for EsploraSource {
-    fn register_tx(&self, txid: &Txid, script: &Script) {
-        let mut watched = lock(&self.watched);
-        if !watched.transactions.iter().any(|(known, _)| known == txid) {
-            watched.transactions.push((*txid, script.to_owned()));
-        }
-        lock(&self.engine).sync.register_tx(txid, script);
-    }
-
-    fn register_output(&self, output: WatchedOutput) {
-        let mut watched = lock(&self.watched);
-        if !watched
-            .outputs
-            .iter()
-            .any(|known| known.outpoint == output.outpoint)
-        {
-            watched.outputs.push(output.clone());
-        }
-        lock(&self.engine).sync.register_output(output);
+    fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
     }
 }
 
@@ -343,7 +293,36 @@ impl Engine {
         Self {
             sync: EsploraSyncClient::from_client(client, Arc::clone(&ear)),
             ear,
+            told: AtomicU64::new(0),
         }
+    }
+
+    /// Tells it what was registered since it was last told, and gives how many registrations that makes. It takes out
+    /// what is done, so it must not be told twice.
+    fn tell(&self, watch: &Watch) -> u64 {
+        let watched = watch.all();
+        let now = watched.registrations;
+        let told = self.told.swap(now, Ordering::SeqCst);
+        for transaction in watched.transactions.iter().filter(|t| t.registered > told) {
+            for script in &transaction.scripts {
+                self.sync.register_tx(&transaction.txid, script);
+            }
+        }
+        for output in watched
+            .outputs
+            .into_iter()
+            .filter(|output| output.registered > told)
+        {
+            let (txid, index) = (output.outpoint.txid, output.outpoint.vout);
+            // LDK's own outpoints have 16 bits; this one came from LDK.
+            let Ok(index) = u16::try_from(index) else { continue };
+            self.sync.register_output(WatchedOutput {
+                block_hash: None,
+                outpoint: lightning::chain::transaction::OutPoint { txid, index },
+                script_pubkey: output.script,
+            });
+        }
+        now
     }
 }
 

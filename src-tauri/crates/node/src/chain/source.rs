@@ -1,0 +1,245 @@
+//! What a chain source is, and what it is given to work on.
+//!
+//! Owns the contract between a source (Esplora, Electrum, compact block filters) and the node. Owns no network.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bitcoin::block::Header;
+use bitcoin::{BlockHash, Transaction};
+use futures::future::BoxFuture;
+use lightning::chain::Confirm;
+use serde::{Deserialize, Serialize};
+
+use super::fees::Estimates;
+use super::gate::{Gate, Gated};
+use super::watch::Watch;
+use crate::error::Result;
+use crate::onchain::OnchainWallet;
+
+/// Something that follows the chain: the monitors, the channels, the sweeper.
+pub type Follower = Arc<dyn Confirm + Send + Sync>;
+
+/// A follower behind the gate of its round.
+pub type GatedFollower = Gated<Follower>;
+
+/// The best block, its header proved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tip {
+    /// The block's hash.
+    pub hash: BlockHash,
+    /// Its height, in blocks.
+    pub height: u32,
+    /// Its header.
+    pub header: Header,
+}
+
+/// The chain as it was when all that we knew of it was last on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// Height of the best block, in blocks.
+    pub height: u32,
+    /// Its hash.
+    pub hash: BlockHash,
+    /// When it was seen, Unix time in ms.
+    pub at_ms: u64,
+}
+
+/// What became of a transaction that was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sent {
+    /// In the server's mempool, or known already.
+    Accepted,
+    /// Refused, with the server's words.
+    Refused(String),
+}
+
+/// How closely a round looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// For a wake: what earlier rounds proved and wrote down is believed, and of the on-chain wallet only the addresses
+    /// are asked for that can have news in a wake (coins, addresses handed out and not used, the last few of each kind).
+    Quick,
+    /// For an open app, or hours on a charger: everything is asked again, every address ever handed out included.
+    Deep,
+}
+
+/// Called with (blocks done, blocks in all), counted from the last checkpoint.
+pub type Progress<'a> = Box<dyn Fn(u32, u32) + Send + Sync + 'a>;
+
+/// Called to make a checkpoint true: when it returns `Ok`, everything that the followers and the on-chain wallet were
+/// told up to this block is on disk, and so is the checkpoint.
+pub type Barrier<'a> = Box<dyn Fn(Tip) -> BoxFuture<'a, Result<()>> + Send + Sync + 'a>;
+
+/// One round of a source's work: who is to be told, what is known already, and whom to tell of the way.
+///
+/// A round that is dropped shuts its gate: what a source still says afterwards (from a blocking client that cannot be
+/// interrupted) reaches nobody.
+pub struct Round<'a> {
+    followers: Vec<Follower>,
+    gate: Gate,
+    /// What LDK wants watched. It grows while followers are told of blocks.
+    pub watch: Arc<Watch>,
+    /// The on-chain wallet.
+    pub wallet: Arc<OnchainWallet>,
+    /// How closely to look.
+    pub depth: Depth,
+    /// The last true checkpoint. Every follower and the wallet may be ahead of it, none is behind it, unless `whole` is
+    /// false or a follower is new.
+    pub known: Option<Checkpoint>,
+    /// Whether everything that follows the chain takes part. If not (monitors alone), a source must not note for later
+    /// rounds that "everybody was told".
+    pub whole: bool,
+    progress: Progress<'a>,
+    barrier: Barrier<'a>,
+}
+
+impl<'a> Round<'a> {
+    /// A quick round for these followers, who are told in this order: the monitors first, because what they have to say
+    /// is worth most. It knows nothing, reports to nobody and keeps nothing; see the other methods.
+    pub fn new(followers: Vec<Follower>, watch: Arc<Watch>, wallet: Arc<OnchainWallet>) -> Self {
+        Self {
+            followers,
+            gate: Gate::default(),
+            watch,
+            wallet,
+            depth: Depth::Quick,
+            known: None,
+            whole: false,
+            progress: Box::new(|_, _| {}),
+            barrier: Box::new(|_| Box::pin(std::future::ready(Ok(())))),
+        }
+    }
+
+    /// Sets how closely to look.
+    #[must_use]
+    pub fn depth(mut self, depth: Depth) -> Self {
+        self.depth = depth;
+        self
+    }
+
+    /// Says that everything that follows the chain takes part, where the last checkpoint was, and how to make the next
+    /// one true.
+    #[must_use]
+    pub fn whole(mut self, known: Option<Checkpoint>, barrier: Barrier<'a>) -> Self {
+        self.whole = true;
+        self.known = known;
+        self.barrier = barrier;
+        self
+    }
+
+    /// Says who wants to know of the progress.
+    #[must_use]
+    pub fn progress(mut self, progress: Progress<'a>) -> Self {
+        self.progress = progress;
+        self
+    }
+
+    /// The followers behind the round's gate: nothing gets through after the round was dropped, and no block whose
+    /// header does not carry its work. In the order in which they must be told.
+    pub fn followers(&self) -> Vec<GatedFollower> {
+        let followers = self.followers.iter();
+        followers
+            .map(|follower| self.gate.before(Arc::clone(follower)))
+            .collect()
+    }
+
+    /// The gate itself, to ask whether it has closed, and why.
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// Reports (blocks done, blocks in all).
+    pub fn report(&self, done: u32, total: u32) {
+        (self.progress)(done, total);
+    }
+
+    /// The persist barrier. Only after the followers were told `best_block_updated` of this very block, and of every
+    /// transaction that is watched up to it. A source keeps its own rows (its "I told them so") after this, never
+    /// before: what is on disk of the followers may be newer than the source's notes, but never older.
+    ///
+    /// # Errors
+    /// [`crate::ErrorCode::StorageFailed`]; the checkpoint is not true then.
+    pub async fn checkpoint(&self, tip: Tip) -> Result<()> {
+        (self.barrier)(tip).await
+    }
+}
+
+impl Drop for Round<'_> {
+    fn drop(&mut self) {
+        self.gate.shut();
+    }
+}
+
+/// Where the chain is heard from.
+///
+/// # The contract of every source
+/// * **Order.** Within a round, what is no longer in the best chain is told first (`transaction_unconfirmed`), then
+///   confirmations by height and position, `best_block_updated` last or, as LDK allows, of the tip before them. A
+///   source that reads block by block calls `best_block_updated` at least at the end of each chunk.
+/// * **Proof.** Nothing is told that was not proved: headers by their hash and work, transactions by their id and a
+///   merkle proof (or the whole block), and the best chain by asking again at the end whether the tip still stands.
+/// * **Growth.** Outputs that are registered because of a block are looked for in that block and in all after it,
+///   within the same round. [`Watch::generation`] says whether there are any.
+/// * **Dropping.** Every future may be dropped at every await. What was told is true, and the next round finds out
+///   whatever was not. No lock is held over an await that is not released by the drop.
+/// * **Bounds.** Every await ends by itself ([`crate::config::REQUEST_TIMEOUT`] for one answer), memory is bounded
+///   whatever the other side sends, and a source that contradicts itself is given up after a few attempts with
+///   [`crate::ErrorCode::ChainSyncFailed`].
+/// * **Errors** are typed by their cause. After one, the followers may have part of the news: do not act on it.
+#[async_trait]
+pub trait Source: Send + Sync {
+    /// How records, logs and backoff name it: a URL, or what kind of source it is. No secrets.
+    fn endpoint(&self) -> &str;
+
+    /// The best block, its header proved.
+    ///
+    /// # Errors
+    /// Typed by cause.
+    async fn tip(&self) -> Result<Tip>;
+
+    /// Brings every follower to the tip. A source that reads whole blocks brings the on-chain wallet along in the same
+    /// pass.
+    ///
+    /// # Errors
+    /// Typed by cause.
+    async fn sync_lightning(&self, round: &Round<'_>) -> Result<Tip>;
+
+    /// Brings the on-chain wallet to the tip, durable step by step. Nothing is left to do for a source that did so in
+    /// [`Self::sync_lightning`] just before.
+    ///
+    /// # Errors
+    /// Typed by cause.
+    async fn sync_onchain(&self, round: &Round<'_>) -> Result<()>;
+
+    /// Both. One after the other unless the source can do better.
+    ///
+    /// # Errors
+    /// Typed by cause; that of the followers, if both failed.
+    async fn sync(&self, round: &Round<'_>) -> Result<Tip> {
+        let tip = self.sync_lightning(round).await?;
+        self.sync_onchain(round).await?;
+        Ok(tip)
+    }
+
+    /// Fee estimates; `None` if this kind of source has none, and the last known rates must do.
+    ///
+    /// # Errors
+    /// Typed by cause.
+    async fn fees(&self) -> Result<Option<Estimates>>;
+
+    /// Sends a transaction.
+    ///
+    /// # Errors
+    /// Typed by cause, when it is not known whether it arrived.
+    async fn send(&self, transaction: &Transaction) -> Result<Sent>;
+
+    /// Sends transactions that are accepted together or not at all, parents first (a child that pays for its parent).
+    ///
+    /// # Errors
+    /// Typed by cause, when it is not known whether they arrived.
+    async fn send_package(&self, transactions: &[Transaction]) -> Result<Sent>;
+
+    /// Requests made since the source was made, to be put into wake records as differences.
+    fn requests(&self) -> u64;
+}

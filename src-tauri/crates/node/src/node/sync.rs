@@ -1,0 +1,206 @@
+//! Bringing the node to the chain's tip, and the persist barrier that makes it true.
+//!
+//! What a chain source does with a round is in `chain`; this file makes the rounds, and sends what waits to be sent.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::{Checkpoint, FEES, Kind, Node, NodeEvent, Result, TIP, lock, rows};
+use crate::chain::fees::Estimates;
+use crate::chain::{Depth, Follower, Round, Sent, Tip};
+use crate::clock;
+
+impl Node {
+    /// Brings everything to the chain's tip, closely: LDK, every address of the on-chain wallet, fees; and sends what
+    /// waits. For an open app. One at a time; a second caller waits for its turn.
+    ///
+    /// May be dropped at any await; nothing is lost and the next call starts where this one left off.
+    ///
+    /// # Errors
+    /// Typed by cause; see [`crate::ErrorCode`].
+    pub async fn sync(&self) -> Result<()> {
+        let _turn = self.sync_turn.lock().await;
+        let _syncing = self.say_syncing();
+        let round = self.round(Depth::Deep);
+        let (fees, tip) = tokio::join!(self.chain.fees(), self.chain.sync(&round));
+        let tip = tip?;
+        self.take_fees(fees)?;
+        self.lightning_synced(tip);
+        self.onchain_synced.store(true, Ordering::SeqCst);
+        self.send_all().await;
+        Ok(())
+    }
+
+    /// Brings LDK to the chain's tip, gets fees, and sends what waits; the on-chain wallet is left to
+    /// [`Self::sync_onchain`]. For a wake: it is what keeps channels safe, and nothing else. `progress` is told (blocks
+    /// done, blocks in all). One at a time, as [`Self::sync`].
+    ///
+    /// May be dropped at any await, as [`Self::sync`].
+    ///
+    /// # Errors
+    /// Typed by cause; see [`crate::ErrorCode`].
+    pub async fn sync_lightning(
+        &self,
+        depth: Depth,
+        progress: impl Fn(u32, u32) + Send + Sync,
+    ) -> Result<Checkpoint> {
+        let _turn = self.sync_turn.lock().await;
+        let _syncing = self.say_syncing();
+        let round = self.round(depth).progress(Box::new(progress));
+        let (fees, tip) = tokio::join!(self.chain.fees(), self.chain.sync_lightning(&round));
+        let tip = tip?;
+        self.take_fees(fees)?;
+        let checkpoint = self.lightning_synced(tip);
+        self.send_all().await;
+        Ok(checkpoint)
+    }
+
+    /// Brings the on-chain wallet to the chain's tip. One at a time, as [`Self::sync`].
+    ///
+    /// May be dropped at any await; what was asked and applied is kept.
+    ///
+    /// # Errors
+    /// Typed by cause; see [`crate::ErrorCode`].
+    pub async fn sync_onchain(&self, depth: Depth) -> Result<()> {
+        let _turn = self.sync_turn.lock().await;
+        let _syncing = self.say_syncing();
+        self.chain.sync_onchain(&self.round(depth)).await?;
+        self.onchain_synced.store(true, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Requests that the chain source has made since the node was opened.
+    pub fn chain_requests(&self) -> u64 {
+        self.chain.requests()
+    }
+
+    /// How the chain source is named in records and in backoff.
+    pub fn chain_endpoint(&self) -> &str {
+        self.chain.endpoint()
+    }
+
+    /// The persist barrier and, last, the row that says how far we are.
+    ///
+    /// # Errors
+    /// [`crate::ErrorCode::StorageFailed`].
+    pub async fn persist(&self) -> Result<()> {
+        self.lightning.persist().await?;
+        match self.checkpoint() {
+            Some(checkpoint) if self.lightning_synced.load(Ordering::SeqCst) => {
+                rows::write(&self.store, Kind::Chain, TIP, &checkpoint)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A round for everything that follows the chain.
+    fn round(&self, depth: Depth) -> Round<'_> {
+        // Monitors first: what they have to say is worth most.
+        let followers = vec![
+            Arc::clone(&self.lightning.chain_monitor) as Follower,
+            Arc::clone(&self.lightning.channels) as Follower,
+            Arc::clone(&self.lightning.sweeper) as Follower,
+        ];
+        Round::new(followers, Arc::clone(&self.watch), Arc::clone(&self.wallet))
+            .depth(depth)
+            .whole(self.checkpoint(), Box::new(|tip| Box::pin(self.make_true(tip))))
+    }
+
+    /// The barrier of a round: everything on disk, then the row.
+    async fn make_true(&self, tip: Tip) -> Result<()> {
+        self.wallet.persist()?;
+        self.lightning.persist().await?;
+        let checkpoint = checkpoint(tip);
+        rows::write(&self.store, Kind::Chain, TIP, &checkpoint)?;
+        *lock(&self.checkpoint) = Some(checkpoint);
+        Ok(())
+    }
+
+    fn lightning_synced(&self, tip: Tip) -> Checkpoint {
+        let checkpoint = checkpoint(tip);
+        *lock(&self.checkpoint) = Some(checkpoint);
+        self.lightning_synced.store(true, Ordering::SeqCst);
+        checkpoint
+    }
+
+    fn take_fees(&self, fees: Result<Option<Estimates>>) -> Result<()> {
+        match fees {
+            Ok(Some(estimates)) => {
+                self.fees.update(estimates);
+                rows::write(&self.store, Kind::Chain, FEES, &self.fees.estimates())
+            }
+            Ok(None) => Ok(()),
+            // The last known rates are good enough to go on with.
+            Err(error) => {
+                tracing::warn!(detail = error.detail(), "no fee estimates");
+                Ok(())
+            }
+        }
+    }
+
+    /// Says that a sync is under way, until what it returns is dropped.
+    fn say_syncing(&self) -> impl Drop + '_ {
+        self.syncing.store(true, Ordering::SeqCst);
+        self.tell(NodeEvent::OverviewChanged);
+        OnDrop(|| {
+            self.syncing.store(false, Ordering::SeqCst);
+            self.tell(NodeEvent::OverviewChanged);
+        })
+    }
+
+    /// Sends what LDK and the wallet want sent, also what was sent before and is in no block yet.
+    async fn send_all(&self) {
+        self.send_broadcasts().await;
+        for transaction in self.wallet.unconfirmed() {
+            self.send(&transaction).await;
+        }
+    }
+
+    /// Sends everything that waits; when it returns, all of it was sent or there is no network. May be dropped at any
+    /// await: what was not sent still waits.
+    pub(super) async fn send_broadcasts(&self) {
+        let _turn = self.send_turn.lock().await;
+        for transaction in self.broadcaster.waiting() {
+            if self.send(&transaction).await {
+                self.broadcaster.sent(&transaction);
+            }
+        }
+    }
+
+    /// Sends one transaction; false if it is not known whether it arrived.
+    async fn send(&self, transaction: &bitcoin::Transaction) -> bool {
+        let txid = transaction.compute_txid();
+        match self.chain.send(transaction).await {
+            Ok(Sent::Accepted) => {
+                tracing::info!(%txid, "transaction sent");
+                true
+            }
+            Ok(Sent::Refused(why)) => {
+                // Often another transaction has taken the same coins already, as LDK expects of claims.
+                tracing::info!(%txid, why, "transaction refused");
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%txid, detail = error.detail(), "transaction not sent");
+                false
+            }
+        }
+    }
+}
+
+fn checkpoint(tip: Tip) -> Checkpoint {
+    Checkpoint {
+        height: tip.height,
+        hash: tip.hash,
+        at_ms: clock::now_ms(),
+    }
+}
+
+/// Runs its closure when dropped, so that a future that is dropped half-way leaves no flag standing.
+struct OnDrop<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}

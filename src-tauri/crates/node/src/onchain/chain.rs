@@ -1,0 +1,195 @@
+//! The on-chain wallet's side of a chain source: what to ask for, and taking in the answers.
+//!
+//! Two kinds of source: those that answer for scripts (Esplora, Electrum) work through requests; those that read blocks
+//! (filters) hand over blocks and headers.
+
+use std::collections::BTreeSet;
+
+use bdk_wallet::KeychainKind;
+use bdk_wallet::chain::spk_client::{FullScanRequest, FullScanResponse, SyncRequest, SyncResponse};
+use bdk_wallet::chain::{BlockId, CheckPoint};
+use bitcoin::{Block, OutPoint, ScriptBuf};
+
+use super::{Inner, OnchainWallet};
+use crate::chain::Depth;
+use crate::error::{Error, ErrorCode, Result};
+
+/// Scripts in one request: so many can be asked for, applied and written before a wake is cut off.
+const CHUNK: usize = 50;
+
+/// The newest addresses of each kind that a quick scan asks for even when they were used: someone may pay an address
+/// twice, and that happens soon after the first time or never.
+const NEWEST: u32 = 3;
+
+impl OnchainWallet {
+    /// Whether the wallet's history was looked for since it was made or restored.
+    pub fn scanned(&self) -> bool {
+        self.lock().scanned
+    }
+
+    /// The request for a wallet whose history is not known.
+    pub fn full_scan_request(&self) -> FullScanRequest<KeychainKind> {
+        self.lock().wallet.start_full_scan().build()
+    }
+
+    /// The requests for what is new at addresses already handed out, in chunks. Each is applied before the next is sent.
+    /// There is always one, so that the wallet learns the tip.
+    pub fn scan_requests(&self, depth: Depth) -> Vec<SyncRequest<(KeychainKind, u32)>> {
+        let inner = self.lock();
+        let wallet = &inner.wallet;
+        let wanted = inner.wanted(depth);
+        let expected: Vec<_> = wallet
+            .tx_graph()
+            .list_expected_spk_txids(
+                wallet.local_chain(),
+                wallet.latest_checkpoint().block_id(),
+                wallet.spk_index().inner(),
+                ..,
+            )
+            .collect();
+        let mut chunks: Vec<&[_]> = wanted.chunks(CHUNK).collect();
+        if chunks.is_empty() {
+            chunks.push(&[]);
+        }
+        let requests = chunks.into_iter().map(|chunk| {
+            let scripts: BTreeSet<&ScriptBuf> = chunk.iter().map(|(_, script)| script).collect();
+            let expected = expected
+                .iter()
+                .filter(|(script, _)| scripts.contains(script))
+                .cloned();
+            SyncRequest::builder()
+                .chain_tip(wallet.latest_checkpoint())
+                .spks_with_indexes(chunk.iter().cloned())
+                .expected_spk_txids(expected)
+                .build()
+        });
+        requests.collect()
+    }
+
+    /// Takes in the answer to a full scan. Durable when it returns.
+    ///
+    /// # Errors
+    /// [`ErrorCode::ChainSyncFailed`] if it does not connect to our chain; [`ErrorCode::StorageFailed`].
+    pub fn apply_full_scan(&self, answer: FullScanResponse<KeychainKind>) -> Result<()> {
+        let mut inner = self.lock();
+        inner.apply(answer)?;
+        inner.mark_scanned()
+    }
+
+    /// Takes in the answer to a scan. Durable when it returns.
+    ///
+    /// # Errors
+    /// [`ErrorCode::ChainSyncFailed`] if it does not connect to our chain; [`ErrorCode::StorageFailed`].
+    pub fn apply_scan(&self, answer: SyncResponse) -> Result<()> {
+        self.lock().apply(answer)
+    }
+
+    /// The newest block the wallet knows of, with those before it.
+    pub fn checkpoint(&self) -> CheckPoint {
+        self.lock().wallet.latest_checkpoint()
+    }
+
+    /// Every script that is ours or may become ours next: revealed ones and those looked ahead for. Grows when a block
+    /// pays to one of the latter.
+    pub fn scripts(&self) -> BTreeSet<ScriptBuf> {
+        let inner = self.lock();
+        let all = inner.wallet.spk_index().inner().all_spks();
+        all.values().cloned().collect()
+    }
+
+    /// The outputs that are ours, spent or not: a block that spends one concerns us.
+    pub fn coins(&self) -> BTreeSet<OutPoint> {
+        let inner = self.lock();
+        inner
+            .wallet
+            .spk_index()
+            .outpoints()
+            .iter()
+            .map(|(_, outpoint)| *outpoint)
+            .collect()
+    }
+
+    /// Takes in a block that matters, connected to a block that the wallet knows. Blocks in between may be left out if
+    /// nothing in them is ours. Not durable before [`Self::persist`].
+    ///
+    /// # Errors
+    /// [`ErrorCode::ChainSyncFailed`] if it does not connect to our chain.
+    pub fn apply_block(&self, block: &Block, height: u32, connected_to: BlockId) -> Result<()> {
+        let mut inner = self.lock();
+        let applied = inner.wallet.apply_block_connected_to(block, height, connected_to);
+        applied.map_err(|e| Error::new(ErrorCode::ChainSyncFailed, format!("on-chain wallet: {e}")))
+    }
+
+    /// Moves the wallet's chain to this one, which must share a block with it: forward over blocks in which nothing is
+    /// ours, or onto another branch after a reorganisation. Not durable before [`Self::persist`].
+    ///
+    /// # Errors
+    /// [`ErrorCode::ChainSyncFailed`] if the two have no block in common.
+    pub fn apply_chain(&self, chain: CheckPoint) -> Result<()> {
+        let update = bdk_wallet::Update {
+            chain: Some(chain),
+            ..Default::default()
+        };
+        let applied = self.lock().wallet.apply_update(update);
+        applied.map_err(|e| Error::new(ErrorCode::ChainSyncFailed, format!("on-chain wallet: {e}")))
+    }
+
+    /// Says that the wallet's whole history was looked for, by a source that read every block since the wallet was made.
+    ///
+    /// # Errors
+    /// [`ErrorCode::StorageFailed`].
+    pub fn mark_scanned(&self) -> Result<()> {
+        self.lock().mark_scanned()
+    }
+
+    /// Writes what changed. Durable when it returns.
+    ///
+    /// # Errors
+    /// [`ErrorCode::StorageFailed`].
+    pub fn persist(&self) -> Result<()> {
+        self.lock().persist()
+    }
+}
+
+impl Inner {
+    /// The scripts to ask for, with their places in the wallet.
+    fn wanted(&self, depth: Depth) -> Vec<((KeychainKind, u32), ScriptBuf)> {
+        let index = self.wallet.spk_index();
+        let revealed = index.revealed_spks(..);
+        if depth == Depth::Deep {
+            return revealed.collect();
+        }
+        let coins: BTreeSet<(KeychainKind, u32)> = self
+            .wallet
+            .list_unspent()
+            .map(|coin| (coin.keychain, coin.derivation_index))
+            .collect();
+        // A payment of ours that is in no block yet pays to its addresses and takes from them; both may change.
+        let pending: BTreeSet<(KeychainKind, u32)> = self
+            .wallet
+            .transactions()
+            .filter(|tx| !tx.chain_position.is_confirmed())
+            .flat_map(|tx| {
+                let inputs = tx.tx_node.tx.input.iter().map(|input| input.previous_output);
+                let spent = inputs.filter_map(|coin| index.txout(coin).map(|(place, _)| place));
+                let outputs = tx.tx_node.tx.output.iter();
+                let paid = outputs.filter_map(|out| index.index_of_spk(out.script_pubkey.clone()).copied());
+                spent.chain(paid).collect::<Vec<_>>()
+            })
+            .collect();
+        let last = index.last_revealed_indices();
+        revealed
+            .filter(|((keychain, at), _)| {
+                let newest = last.get(keychain).is_some_and(|last| at + NEWEST > *last);
+                let place = (*keychain, *at);
+                newest || !index.is_used(*keychain, *at) || coins.contains(&place) || pending.contains(&place)
+            })
+            .collect()
+    }
+
+    fn mark_scanned(&mut self) -> Result<()> {
+        self.change_sets.mark_scanned()?;
+        self.scanned = true;
+        Ok(())
+    }
+}
