@@ -130,7 +130,8 @@ impl Commit {
         lock(&self.queue.changes).is_empty() && lock(&self.completions).is_empty()
     }
 
-    /// Makes everything durable that LDK knows of at this moment, and tells it so.
+    /// Makes everything durable that LDK knows of at this moment, and tells it so. May be dropped at any await, like every
+    /// caller that waits for it: what was under way is then written once more by the next commit.
     ///
     /// # Errors
     /// The store's. Nothing was completed then, and the next commit tries again.
@@ -141,9 +142,8 @@ impl Commit {
         let _turn = self.turn.lock().await;
         // The order matters: whatever is taken from the queue here is known to the manager that is encoded after it. The
         // other way round, an update could slip in between and reach the disk ahead of the manager.
-        let completions = std::mem::take(&mut *lock(&self.completions));
-        let taken = std::mem::take(&mut *lock(&self.queue.changes));
-        let mut changes: Vec<Change> = taken.iter().map(Queued::change).collect();
+        let mut taken = Taken::from(self);
+        let mut changes: Vec<Change> = taken.changes.iter().map(Queued::change).collect();
         changes.push(Change::put(
             CHANNEL_MANAGER_PERSISTENCE_PRIMARY_NAMESPACE,
             CHANNEL_MANAGER_PERSISTENCE_SECONDARY_NAMESPACE,
@@ -151,13 +151,11 @@ impl Commit {
             channels.encode(),
         ));
         if let Err(error) = self.store.durable_batch_async(changes).await {
-            let mut queue = lock(&self.queue.changes);
-            let newer = std::mem::replace(&mut *queue, taken);
-            queue.extend(newer);
-            lock(&self.completions).extend(completions);
+            taken.refused = true;
             return Err(error.into());
         }
-        for (channel_id, update_id) in completions {
+        taken.changes.clear();
+        for (channel_id, update_id) in std::mem::take(&mut taken.completions) {
             if let Err(error) = chain_monitor.channel_monitor_updated(channel_id, update_id) {
                 tracing::error!(%channel_id, update_id, ?error, "LDK does not know the update it asked for");
             }
@@ -184,6 +182,46 @@ impl Commit {
                 self.asked.notify_one();
                 ChannelMonitorUpdateStatus::InProgress
             }
+        }
+    }
+}
+
+/// What a commit has taken and not yet told LDK of. Whatever ends the commit before that (an error, a panic, a caller who
+/// stopped waiting) puts it back in front of what came later: a manager that is written without it would be ahead of its
+/// monitors, and the wallet would never open again.
+struct Taken<'a> {
+    commit: &'a Commit,
+    changes: Vec<Queued>,
+    completions: Vec<Completion>,
+    /// The store would not have it; asking at once again would only burn the battery.
+    refused: bool,
+}
+
+impl<'a> From<&'a Commit> for Taken<'a> {
+    fn from(commit: &'a Commit) -> Self {
+        let completions = std::mem::take(&mut *lock(&commit.completions));
+        let changes = std::mem::take(&mut *lock(&commit.queue.changes));
+        Self {
+            commit,
+            changes,
+            completions,
+            refused: false,
+        }
+    }
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if self.changes.is_empty() && self.completions.is_empty() {
+            return;
+        }
+        let mut queue = lock(&self.commit.queue.changes);
+        let newer = std::mem::replace(&mut *queue, std::mem::take(&mut self.changes));
+        queue.extend(newer);
+        drop(queue);
+        lock(&self.commit.completions).append(&mut self.completions);
+        if !self.refused {
+            self.commit.asked.notify_one();
         }
     }
 }
