@@ -23,7 +23,7 @@ pub mod wake;
 pub use capsules::{CapsuleRestored, CapsuleSlot};
 pub use config::{Config, PeerAddress};
 pub use error::{Error, ErrorClass, ErrorCode, ErrorReport, Result};
-pub use lifecycle::Lifecycle;
+pub use lifecycle::{Grace, LINGER, LINGER_FOR_PAYMENT, Lifecycle};
 pub use models::*;
 pub use node::{Checkpoint, Depth, Node};
 pub use seed::{Found, Seed, SeedFile, SeedStore, WordCount};

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use lightning::ln::channel_state::ChannelDetails;
 use lightning::util::errors::APIError;
+use tokio::time::Instant;
 
 use super::Node;
 use crate::config::PeerAddress;
@@ -12,6 +13,12 @@ use crate::models::Channel;
 
 /// Longest wait for a peer to agree to a new channel and sign its funding.
 const OPEN_LIMIT: Duration = Duration::from_secs(30);
+
+/// Longest wait for a channel to be at rest and its peer there, so that it can be closed together.
+const CLOSE_LIMIT: Duration = Duration::from_secs(10);
+
+/// How often it is tried meanwhile.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Smallest channel that makes sense, in sat: below this the reserve and the fees eat it.
 const SMALLEST_SAT: u64 = 20_000;
@@ -42,9 +49,12 @@ impl Node {
     /// [`ErrorCode::NotSynced`], because a peer must not be shown a channel state that the chain may have overtaken;
     /// [`ErrorCode::PeerUnreachable`]; [`ErrorCode::StorageFailed`].
     pub async fn connect(&self, peer: &PeerAddress) -> Result<()> {
-        self.must_be_synced()?;
-        self.peers.connect(peer).await?;
-        self.peers.remember(peer)
+        let connecting = async {
+            self.must_be_synced()?;
+            self.peers.connect(peer).await?;
+            self.peers.remember(peer)
+        };
+        self.doors.within(connecting).await
     }
 
     /// Opens a channel, and returns its id (hex) once its funding was sent.
@@ -53,6 +63,10 @@ impl Node {
     /// [`ErrorCode::NotSynced`], [`ErrorCode::PeerUnreachable`], [`ErrorCode::InsufficientFunds`],
     /// [`ErrorCode::ChannelFailed`].
     pub async fn open_channel(&self, peer: &PeerAddress, amount_sat: u64) -> Result<String> {
+        self.doors.within(self.fund_channel(peer, amount_sat)).await
+    }
+
+    async fn fund_channel(&self, peer: &PeerAddress, amount_sat: u64) -> Result<String> {
         self.must_be_synced()?;
         if amount_sat < SMALLEST_SAT {
             let detail = format!("a channel needs at least {SMALLEST_SAT} sat");
@@ -95,15 +109,32 @@ impl Node {
             .find(|channel| channel.channel_id.to_string() == channel_id)
             .ok_or_else(|| Error::new(ErrorCode::ChannelNotFound, "no channel has this id"))?;
         let (id, peer) = (&channel.channel_id, &channel.counterparty.node_id);
-        let closed = if force {
+        if force {
             let words = "closed by its owner".to_owned();
-            self.lightning
+            let closed = self
+                .lightning
                 .channels
-                .force_close_broadcasting_latest_txn(id, peer, words)
-        } else {
-            self.lightning.channels.close_channel(id, peer)
+                .force_close_broadcasting_latest_txn(id, peer, words);
+            return closed.map_err(|e| api(&e));
+        }
+        let closing = async {
+            let asked_at = Instant::now();
+            // LDK refuses while an update is on its way to the disk or to the peer, as it is for a moment after every
+            // payment, and while the peer is away.
+            while let Err(error) = self.lightning.channels.close_channel(id, peer) {
+                if asked_at.elapsed() >= CLOSE_LIMIT {
+                    return Err(api(&error));
+                }
+                tracing::debug!(?error, "not closed yet");
+                if let Ok(Some(address)) = self.peers.address(peer) {
+                    // It stays connected if it is; if it cannot be, the refusal says so.
+                    let _ = self.peers.connect(&address).await;
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+            Ok(())
         };
-        closed.map_err(|e| api(&e))
+        self.doors.within(closing).await
     }
 }
 

@@ -1,13 +1,17 @@
 //! The running node: everything open, and what a person can ask of it.
 //!
-//! `run` starts and stops it; `sync` brings it to the chain's tip; `money` receives and pays; `channels` opens and closes;
-//! `safety` says what is at risk. Who may start or stop it is decided in `lifecycle`.
+//! `sync` brings it to the chain's tip; `run` connects and settles it; `money` receives and pays; `channels` opens and closes;
+//! `safety` says what is at risk. `tasks` is what runs all the time, `doors` who is at work inside, `stop` the way out. Who
+//! may start or stop it is decided in `lifecycle`.
 
 mod channels;
+mod doors;
 mod money;
 mod run;
 mod safety;
+mod stop;
 mod sync;
+mod tasks;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -16,7 +20,6 @@ use bitcoin::Network;
 use lightning::chain::channelmonitor::{Balance, BalanceSource};
 use lightning::sign::SpendableOutputDescriptor;
 use lightning::util::sweep::OutputSpendStatus;
-use lightning_background_processor::{NO_LIQUIDITY_MANAGER, process_events_async};
 use pilotlight_store::{Capsules, OpenError, Store};
 use tokio::sync::broadcast;
 
@@ -31,7 +34,9 @@ use crate::models::{Balances, NodeEvent};
 use crate::onchain::OnchainWallet;
 use crate::rows::{self, Kind};
 use crate::seed::Seed;
-use run::Tasks;
+use doors::Doors;
+pub(crate) use sync::OnDrop;
+use tasks::Tasks;
 
 const TIP: &str = "tip";
 const FEES: &str = "fees";
@@ -64,6 +69,9 @@ pub struct Node {
     sync_turn: tokio::sync::Mutex<()>,
     /// One sender at a time, so that whoever waits for its turn knows what was sent before.
     send_turn: tokio::sync::Mutex<()>,
+    doors: Doors,
+    /// Told when the process was asleep: what is connected and what is known is old then.
+    awake: tokio::sync::Notify,
     tasks: Mutex<Option<Tasks>>,
 }
 
@@ -141,6 +149,8 @@ impl Node {
             checkpoint: Mutex::new(checkpoint),
             sync_turn: tokio::sync::Mutex::default(),
             send_turn: tokio::sync::Mutex::default(),
+            doors: Doors::default(),
+            awake: tokio::sync::Notify::new(),
             tasks: Mutex::new(None),
         }))
     }
@@ -148,6 +158,11 @@ impl Node {
     /// Starts to process LDK's events and to send transactions. Must be called within a tokio runtime, once.
     pub(crate) fn start(self: &Arc<Self>) {
         *lock(&self.tasks) = Some(Tasks::start(self));
+    }
+
+    /// Fires when the node is being stopped.
+    pub(crate) fn stopped(&self) -> tokio_util::sync::CancellationToken {
+        self.doors.token()
     }
 
     /// Our node id, hex.

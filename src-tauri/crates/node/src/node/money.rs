@@ -157,6 +157,12 @@ impl Node {
     /// [`ErrorCode::NotSynced`], [`ErrorCode::AlreadyPaid`], [`ErrorCode::InsufficientFunds`],
     /// [`ErrorCode::RouteNotFound`], and those of [`Self::parse`]. After an error nothing was paid.
     pub async fn pay(&self, bolt11: &str, amount_msat: Option<u64>) -> Result<Payment> {
+        self.doors
+            .within(async { self.pay_invoice(bolt11, amount_msat) })
+            .await
+    }
+
+    fn pay_invoice(&self, bolt11: &str, amount_msat: Option<u64>) -> Result<Payment> {
         self.must_be_synced()?;
         let invoice = self.invoice(bolt11.trim())?;
         let chosen = match (invoice.amount_milli_satoshis(), amount_msat) {
@@ -224,6 +230,10 @@ impl Node {
     /// [`ErrorCode::NotSynced`], [`ErrorCode::InsufficientFunds`], [`ErrorCode::InvalidInput`],
     /// [`ErrorCode::WrongNetwork`]; [`ErrorCode::PaymentFailed`] if the network refused it.
     pub async fn send_onchain(&self, address: &str, amount_sat: Option<u64>) -> Result<Payment> {
+        self.doors.within(self.pay_address(address, amount_sat)).await
+    }
+
+    async fn pay_address(&self, address: &str, amount_sat: Option<u64>) -> Result<Payment> {
         self.must_be_synced()?;
         let to = self.wallet.parse_address(address.trim())?;
         let amount = amount_sat.map_or(Amounts::All, Amounts::Exactly);

@@ -19,6 +19,10 @@ impl Node {
     /// # Errors
     /// Typed by cause; see [`crate::ErrorCode`].
     pub async fn sync(&self) -> Result<()> {
+        self.doors.within(self.sync_all()).await
+    }
+
+    async fn sync_all(&self) -> Result<()> {
         let _turn = self.sync_turn.lock().await;
         let _syncing = self.say_syncing();
         let round = self.round(Depth::Deep);
@@ -44,15 +48,18 @@ impl Node {
         depth: Depth,
         progress: impl Fn(u32, u32) + Send + Sync,
     ) -> Result<Checkpoint> {
-        let _turn = self.sync_turn.lock().await;
-        let _syncing = self.say_syncing();
-        let round = self.round(depth).progress(Box::new(progress));
-        let (fees, tip) = tokio::join!(self.chain.fees(), self.chain.sync_lightning(&round));
-        let tip = tip?;
-        self.take_fees(fees)?;
-        let checkpoint = self.lightning_synced(tip);
-        self.send_all().await;
-        Ok(checkpoint)
+        let syncing = async {
+            let _turn = self.sync_turn.lock().await;
+            let _syncing = self.say_syncing();
+            let round = self.round(depth).progress(Box::new(progress));
+            let (fees, tip) = tokio::join!(self.chain.fees(), self.chain.sync_lightning(&round));
+            let tip = tip?;
+            self.take_fees(fees)?;
+            let checkpoint = self.lightning_synced(tip);
+            self.send_all().await;
+            Ok(checkpoint)
+        };
+        self.doors.within(syncing).await
     }
 
     /// Brings the on-chain wallet to the chain's tip. One at a time, as [`Self::sync`].
@@ -62,11 +69,14 @@ impl Node {
     /// # Errors
     /// Typed by cause; see [`crate::ErrorCode`].
     pub async fn sync_onchain(&self, depth: Depth) -> Result<()> {
-        let _turn = self.sync_turn.lock().await;
-        let _syncing = self.say_syncing();
-        self.chain.sync_onchain(&self.round(depth)).await?;
-        self.onchain_synced.store(true, Ordering::SeqCst);
-        Ok(())
+        let syncing = async {
+            let _turn = self.sync_turn.lock().await;
+            let _syncing = self.say_syncing();
+            self.chain.sync_onchain(&self.round(depth)).await?;
+            self.onchain_synced.store(true, Ordering::SeqCst);
+            Ok(())
+        };
+        self.doors.within(syncing).await
     }
 
     /// Requests that the chain source has made since the node was opened.
@@ -197,7 +207,7 @@ fn checkpoint(tip: Tip) -> Checkpoint {
 }
 
 /// Runs its closure when dropped, so that a future that is dropped half-way leaves no flag standing.
-struct OnDrop<F: FnMut()>(F);
+pub(crate) struct OnDrop<F: FnMut()>(pub(crate) F);
 
 impl<F: FnMut()> Drop for OnDrop<F> {
     fn drop(&mut self) {
