@@ -14,8 +14,7 @@ use tracing_subscriber::EnvFilter;
 
 use args::Args;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let args = Args::parse();
     // Quiet unless asked: RUST_LOG=info, or ldk=trace,pilotlight_node=debug.
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("off"));
@@ -23,12 +22,22 @@ async fn main() -> ExitCode {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("The program could not start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     let json = args.json;
-    match commands::perform(args).await {
+    let exit = match runtime.block_on(commands::perform(args)) {
         Ok(answer) => {
             answer.print(json);
             answer.exit
         }
         Err(error) => output::complain(&error),
-    }
+    };
+    // The node is put away. A name that is still being looked up, or a read of the terminal, is not waited for.
+    runtime.shutdown_background();
+    exit
 }
