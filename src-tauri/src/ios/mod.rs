@@ -10,18 +10,23 @@ mod notices;
 pub use notices::warn;
 
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
-use pilotlight_node::{Config, Lifecycle};
+use pilotlight_node::{Config, Grace, Lifecycle};
 use tauri::{AppHandle, Manager, RunEvent, WebviewWindowBuilder, async_runtime};
-use tauri_plugin_background::ios::{self, Change, Grace};
+use tauri_plugin_background::ios::{self, Change};
 use tokio::sync::mpsc;
 
 use crate::settings::Settings;
 use crate::warning::Notice;
 use crate::wiring;
+
+/// What iOS grants an app that leaves, less the seconds by which it calls the time early. It calls it in any case; this is
+/// for the node to plan with.
+const GRACE: Duration = Duration::from_secs(25);
 
 /// The owner of the node, with the Keychain for the seed. Touches neither.
 pub fn lifecycle(config: Config) -> Arc<Lifecycle> {
@@ -78,41 +83,59 @@ async fn follow(app: AppHandle, data_dir: PathBuf, mut changes: mpsc::UnboundedR
     let lifecycle = app.state::<Arc<Lifecycle>>().inner().clone();
     while let Some(change) = changes.recv().await {
         match change {
-            Change::Foreground => {
-                show_window(&app);
-                prepare(&data_dir);
-                wiring::enter_foreground(lifecycle.clone()).await;
-            }
-            Change::Background => put_away(&lifecycle).await,
-            Change::MemoryWarning => {
-                tracing::warn!(left = ?ios::device().available_memory_bytes, "iOS wants memory back")
-            }
+            Change::Foreground => come_back(&app, &data_dir, &lifecycle).await,
+            Change::Background => put_away(&app, &data_dir, &lifecycle, &mut changes).await,
+            Change::MemoryWarning => warn_of_memory(),
             _ => {}
         }
     }
 }
 
-/// Stops the node while iOS still lets us run. It survives being cut off; this only makes the next start quicker.
-async fn put_away(lifecycle: &Lifecycle) {
-    let grace = Grace::begin("putting the wallet away");
-    let time_is_up = async {
-        match &grace {
-            Some(grace) => grace.expired().cancelled().await,
-            None => {
-                // Refused. The few seconds that every app has left may do, and the node must know that nobody looks.
-                tracing::warn!("iOS grants no time to put the node away");
-                std::future::pending().await
-            }
+async fn come_back(app: &AppHandle, data_dir: &Path, lifecycle: &Arc<Lifecycle>) {
+    show_window(app);
+    prepare(data_dir);
+    wiring::enter_foreground(lifecycle.clone()).await;
+}
+
+/// Keeps the node up for a time of grace, and stops it while iOS still lets us run. It survives being cut off; this only
+/// makes the next start quicker. A person who comes back meanwhile ends the grace, and finds the node as it was.
+async fn put_away(
+    app: &AppHandle,
+    data_dir: &Path,
+    lifecycle: &Arc<Lifecycle>,
+    changes: &mut mpsc::UnboundedReceiver<Change>,
+) {
+    let granted = ios::Grace::begin("putting the wallet away");
+    let grace = match &granted {
+        Some(granted) => Grace {
+            deadline: Instant::now() + GRACE,
+            cancel: granted.expired().clone(),
+        },
+        None => {
+            // Refused. The few seconds that every app has left may do, and the node must know that nobody looks.
+            tracing::warn!("iOS grants no time to put the node away");
+            Grace::none()
         }
     };
     let before = lifecycle.safety();
-    tokio::select! {
-        stopped = lifecycle.enter_background() => {
-            if let Err(error) = stopped {
-                tracing::error!(code = ?error.code(), detail = error.detail(), "the node did not stop well");
+    let mut stopping = pin!(lifecycle.enter_background_within(&grace));
+    loop {
+        tokio::select! {
+            biased;
+            stopped = &mut stopping => {
+                if let Err(error) = stopped {
+                    tracing::error!(code = ?error.code(), detail = error.detail(), "the node did not stop well");
+                }
+                break;
             }
+            change = changes.recv() => match change {
+                Some(Change::Foreground) => come_back(app, data_dir, lifecycle).await,
+                Some(Change::MemoryWarning) => warn_of_memory(),
+                Some(_) => {}
+                // The app ends.
+                None => break,
+            },
         }
-        () = time_is_up => tracing::error!("the node did not stop in the time iOS gives"),
     }
     // While the grace lasts: of what is under way now, the last look at the chain may not have known.
     let Some(notice) = Notice::after(&before, &lifecycle.safety(), SystemTime::now()) else {
@@ -124,6 +147,10 @@ async fn put_away(lifecycle: &Lifecycle) {
     {
         tracing::error!("the warning is not armed");
     }
+}
+
+fn warn_of_memory() {
+    tracing::warn!(left = ?ios::device().available_memory_bytes, "iOS wants memory back");
 }
 
 /// Makes the window, on the main thread, unless it is there. A window made after a scene connected joins that scene.
