@@ -180,6 +180,9 @@ pub(crate) enum FaultAction {
         /// Of `stale-tip`: blocks.
         #[arg(long, default_value_t = 1)]
         behind: u32,
+        /// Of `fees`: the rate.
+        #[arg(long, default_value_t = 50)]
+        sat_per_vb: u32,
     },
     /// Take one fault away, or all.
     Clear { id: Option<u64> },
@@ -207,6 +210,8 @@ pub(crate) enum Kind {
     WrongMerkle,
     /// An older tip (--behind).
     StaleTip,
+    /// This fee rate for every target (--sat-per-vb).
+    Fees,
 }
 
 impl Told {
@@ -297,6 +302,7 @@ impl FaultAction {
                 retry_after,
                 ms,
                 behind,
+                sat_per_vb,
             } => {
                 if !path.starts_with('/') {
                     return Err(format!("a path begins with /: {path}"));
@@ -314,6 +320,7 @@ impl FaultAction {
                     Kind::WrongHeader => FaultKind::WrongHeader,
                     Kind::WrongMerkle => FaultKind::WrongMerkle,
                     Kind::StaleTip => FaultKind::StaleTip { behind },
+                    Kind::Fees => FaultKind::Fees { sat_per_vb },
                 };
                 Command::SetFault {
                     fault: Fault {

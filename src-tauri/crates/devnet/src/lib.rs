@@ -29,12 +29,12 @@ mod start;
 
 pub use bitcoind::{Found, Origin, ensure as ensure_bitcoind};
 pub use control::{Command, Control, ControlError, Served, serve as serve_control};
-pub use devnet::{Devnet, PEER_NAMES};
+pub use devnet::{Devnet, PEER_NAMES, Seen};
 pub use error::Error;
 pub use esplora::{EndpointTraffic, Fault, FaultKind, FaultState, Faults, Traffic};
 pub use info::{BitcoindInfo, Info, Options};
 pub use mining::Reorg;
-pub use peer::{Balances, Channel, Payment, PaymentState, Peer, PeerInfo};
+pub use peer::{Balances, Channel, OldState, Payment, PaymentState, Peer, PeerInfo};
 pub use rpc::{Rpc, RpcAccess};
 
 /// Tells whoever watches the terminal what takes so long. Written past the test harness's capture on purpose: a build

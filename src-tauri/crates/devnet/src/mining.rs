@@ -102,6 +102,21 @@ impl Miner {
         self.indexes_follow(follower).await
     }
 
+    /// Mines `count` blocks with nothing in them.
+    pub(crate) async fn mine_empty(&self, follower: &Follower, count: u32) -> Result<(), Error> {
+        if count > MOST_BLOCKS {
+            return Err(Error::Input(format!(
+                "{count} blocks are too many (at most {MOST_BLOCKS} at once)"
+            )));
+        }
+        let address = self.faucet.lock().await.address();
+        let calls = (0..count).map(|_| ("generateblock", json!([address, []]))).collect();
+        for answer in follower.rpc().batch(calls).await? {
+            answer?;
+        }
+        self.indexes_follow(follower).await
+    }
+
     /// Sends `amount` to `address`. Unconfirmed until the next block.
     pub(crate) async fn fund(&self, follower: &Follower, outputs: &[TxOut]) -> Result<Txid, Error> {
         // Held until the transaction is in the mempool, so that two payments cannot choose the same coin.

@@ -1,11 +1,30 @@
 //! The devnet's chain in a test's hands: mining, paying, undoing.
 
-use bitcoin::{Address, Amount, BlockHash, Transaction, Txid};
+use bitcoin::{Address, Amount, BlockHash, OutPoint, Transaction, Txid};
 use serde_json::{Value, json};
 
 use super::Devnet;
 use crate::Error;
 use crate::mining::{Reorg, broadcast, output};
+
+/// A transaction as the chain or the mempool has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The whole of it.
+    pub transaction: Transaction,
+    /// The block it is in, by height; `None` while it waits in the mempool.
+    pub height: Option<u32>,
+    /// What it pays, in sat.
+    pub fee_sat: u64,
+}
+
+impl Seen {
+    /// What it pays, in sat/vB.
+    #[allow(clippy::cast_precision_loss, reason = "fees of a regtest are small numbers")]
+    pub fn fee_rate(&self) -> f64 {
+        self.fee_sat as f64 / self.transaction.vsize() as f64
+    }
+}
 
 impl Devnet {
     /// Height of the best block.
@@ -37,6 +56,51 @@ impl Devnet {
         self.inner.miner.mine(self.follower(), count).await?;
         self.settle().await?;
         self.height().await
+    }
+
+    /// Mines `count` blocks without anything that waits in the mempool, as if it all paid too little. Waits for the peers.
+    ///
+    /// # Errors
+    /// [`Error::Rpc`], [`Error::Transport`], [`Error::Timeout`] from the peers.
+    pub async fn mine_empty(&self, count: u32) -> Result<u32, Error> {
+        self.inner.miner.mine_empty(self.follower(), count).await?;
+        self.settle().await?;
+        self.height().await
+    }
+
+    /// The transaction that spends an output, in a block or in the mempool.
+    ///
+    /// # Errors
+    /// [`Error::Transport`]
+    pub async fn spender(&self, output: &OutPoint) -> Result<Option<Seen>, Error> {
+        let chain = self.follower().fresh().await?;
+        let spender = chain.spend(output).and_then(|spend| chain.tx(&spend.txid));
+        Ok(spender.map(|entry| Seen {
+            transaction: entry.tx.clone(),
+            height: entry.place.map(|place| place.height),
+            fee_sat: chain.fee(&entry.tx),
+        }))
+    }
+
+    /// A transaction, in a block or in the mempool.
+    ///
+    /// # Errors
+    /// [`Error::Transport`]
+    pub async fn transaction(&self, txid: &Txid) -> Result<Option<Seen>, Error> {
+        let chain = self.follower().fresh().await?;
+        Ok(chain.tx(txid).map(|entry| Seen {
+            transaction: entry.tx.clone(),
+            height: entry.place.map(|place| place.height),
+            fee_sat: chain.fee(&entry.tx),
+        }))
+    }
+
+    /// Everything in the mempool.
+    ///
+    /// # Errors
+    /// [`Error::Transport`]
+    pub async fn mempool(&self) -> Result<Vec<Txid>, Error> {
+        Ok(self.follower().fresh().await?.mempool().iter().copied().collect())
     }
 
     /// Pays `amount` to `address`. Unconfirmed until the next block.

@@ -3,6 +3,8 @@
 mod chain;
 mod peers;
 
+pub use chain::Seen;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};

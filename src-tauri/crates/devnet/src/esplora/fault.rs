@@ -39,6 +39,11 @@ pub enum FaultKind {
         /// Blocks.
         behind: u32,
     },
+    /// `/fee-estimates` names this rate for every target.
+    Fees {
+        /// sat/vB.
+        sat_per_vb: u32,
+    },
 }
 
 /// A fault, where it strikes and how often.
@@ -180,6 +185,7 @@ fn concerns(kind: &FaultKind, path: &str) -> bool {
             matches("/tx/*/merkleblock-proof", path) || matches("/tx/*/merkle-proof", path)
         }
         FaultKind::StaleTip { .. } => matches("/blocks/tip", path) || path.trim_end_matches('/') == "/blocks",
+        FaultKind::Fees { .. } => matches("/fee-estimates", path),
         _ => true,
     }
 }

@@ -30,6 +30,11 @@ pub(crate) async fn estimates(rpc: &Rpc) -> Result<BTreeMap<u16, f64>, Error> {
     Ok(fill(&known))
 }
 
+/// The same rate for every target.
+pub(crate) fn flat(sat_per_vb: u32) -> BTreeMap<u16, f64> {
+    targets().map(|target| (target, f64::from(sat_per_vb))).collect()
+}
+
 /// The answer of `estimatesmartfee` in sat/vB.
 pub(crate) fn sat_per_vb(answer: &Value) -> Option<f64> {
     let btc_per_kvb = answer["feerate"].as_f64()?;

@@ -212,6 +212,9 @@ async fn struck(
         FaultKind::WrongHeader => other_header(shared, path).unwrap_or_else(not_found),
         FaultKind::WrongMerkle => other_proof(shared, path).unwrap_or_else(not_found),
         FaultKind::StaleTip { behind } => older_tip(shared, path, behind).await.unwrap_or_else(not_found),
+        FaultKind::Fees { sat_per_vb } => {
+            Response::new(Body::from(json!(super::fees::flat(sat_per_vb)).to_string()))
+        }
     })
 }
 

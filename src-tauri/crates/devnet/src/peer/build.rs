@@ -1,7 +1,7 @@
 //! Making a peer: ldk-node's settings and why they are so.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ldk_node::bitcoin::Network;
@@ -35,6 +35,17 @@ const LIQUIDITY: LSPS2ServiceConfig = LSPS2ServiceConfig {
     client_trusts_lsp: false,
 };
 
+/// What a peer is made of, apart from its state.
+#[derive(Clone)]
+pub(super) struct Recipe {
+    name: String,
+    dir: PathBuf,
+    esplora_url: String,
+    seed: [u8; ldk_node::config::WALLET_KEYS_SEED_LEN],
+    log: Arc<LogFile>,
+    runtime: Handle,
+}
+
 /// Starts a peer that follows the chain at `esplora_url`. Its log goes to `dir`.
 pub(crate) async fn start(
     name: &str,
@@ -43,48 +54,77 @@ pub(crate) async fn start(
     face: Arc<Face>,
     runtime: Handle,
 ) -> Result<Peer, Error> {
-    let failed = |reason: String| Error::Peer {
-        peer: name.to_owned(),
-        reason,
-    };
-    let store: Arc<DynStore> = Arc::new(MemoryStore::default());
-    let log = Arc::new(LogFile::create(dir)?);
     let mut seed = [0; ldk_node::config::WALLET_KEYS_SEED_LEN];
     rand::thread_rng().fill_bytes(&mut seed);
+    let recipe = Recipe {
+        name: name.to_owned(),
+        dir: dir.to_owned(),
+        esplora_url: esplora_url.to_owned(),
+        seed,
+        log: Arc::new(LogFile::create(dir)?),
+        runtime,
+    };
+    let store = Arc::new(MemoryStore::default());
     let mut last = String::new();
     for _ in 0..PORT_TRIES {
         let address = free_address()?;
+        match recipe.start(&store, Some(address)).await {
+            Ok(node) => {
+                let info = PeerInfo {
+                    name: name.to_owned(),
+                    node_id: node.node_id(),
+                    address,
+                };
+                return Ok(Peer::new(info, node, recipe, store, face));
+            }
+            // What it says when its port is taken.
+            Err(Failure::Start(e @ ldk_node::NodeError::InvalidSocketAddress)) => last = e.to_string(),
+            Err(failure) => return Err(recipe.failed(&failure)),
+        }
+    }
+    Err(recipe.failed(&Failure::Build(format!(
+        "no free port after {PORT_TRIES} tries: {last}"
+    ))))
+}
+
+impl Recipe {
+    /// A node with this state, running. Without an address it listens nowhere.
+    pub(super) async fn start(
+        &self,
+        store: &Arc<MemoryStore>,
+        address: Option<SocketAddr>,
+    ) -> Result<ldk_node::Node, Failure> {
+        let build = |e: &dyn std::fmt::Display| Failure::Build(e.to_string());
         let mut builder = Builder::from_config(Config {
             network: Network::Regtest,
-            storage_dir_path: dir.display().to_string(),
+            storage_dir_path: self.dir.display().to_string(),
             ..Config::default()
         });
         builder
-            .set_runtime(runtime.clone())
-            .set_entropy_seed_bytes(seed)
-            .set_custom_logger(Arc::<LogFile>::clone(&log))
+            .set_runtime(self.runtime.clone())
+            .set_entropy_seed_bytes(self.seed)
+            .set_custom_logger(Arc::<LogFile>::clone(&self.log))
             // No syncing in the background: the devnet knows when there is something new, and an idle peer costs
             // nothing. Esplora rather than bitcoind's RPC, because it jumps over thousands of empty blocks at once.
             .set_chain_source_esplora(
-                esplora_url.to_owned(),
+                self.esplora_url.clone(),
                 Some(EsploraSyncConfig {
                     background_sync_config: None,
                 }),
             )
             .set_gossip_source_p2p();
-        if name == "lsp" {
+        if self.name == "lsp" {
             builder.set_liquidity_provider_lsps2(LIQUIDITY);
         }
-        // Alias and address are what ldk-node wants before it announces channels.
-        builder
-            .set_node_alias(name.to_owned())
-            .map_err(|e| failed(e.to_string()))?;
-        builder
-            .set_listening_addresses(vec![address.into()])
-            .map_err(|e| failed(e.to_string()))?;
-
-        let store = Arc::clone(&store);
-        let started = runtime
+        if let Some(address) = address {
+            // Alias and address are what ldk-node wants before it announces channels.
+            builder.set_node_alias(self.name.clone()).map_err(|e| build(&e))?;
+            builder
+                .set_listening_addresses(vec![address.into()])
+                .map_err(|e| build(&e))?;
+        }
+        let store: Arc<DynStore> = Arc::<MemoryStore>::clone(store);
+        self.runtime
             .spawn_blocking(move || {
                 let node = builder
                     .build_with_store(store)
@@ -93,26 +133,27 @@ pub(crate) async fn start(
                 Ok(node)
             })
             .await
-            .map_err(|e| failed(e.to_string()))?;
-        match started {
-            Ok(node) => {
-                let info = PeerInfo {
-                    name: name.to_owned(),
-                    node_id: node.node_id(),
-                    address,
-                };
-                return Ok(Peer::new(info, node, runtime, face));
-            }
-            // What it says when its port is taken.
-            Err(Failure::Start(e @ ldk_node::NodeError::InvalidSocketAddress)) => last = e.to_string(),
-            Err(Failure::Start(e)) => return Err(failed(format!("it does not start: {e}"))),
-            Err(Failure::Build(e)) => return Err(failed(format!("it cannot be built: {e}"))),
+            .map_err(|e| build(&e))?
+    }
+
+    pub(super) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    pub(super) fn failed(&self, failure: &Failure) -> Error {
+        let reason = match failure {
+            Failure::Build(e) => format!("it cannot be built: {e}"),
+            Failure::Start(e) => format!("it does not start: {e}"),
+        };
+        Error::Peer {
+            peer: self.name.clone(),
+            reason,
         }
     }
-    Err(failed(format!("no free port after {PORT_TRIES} tries: {last}")))
 }
 
-enum Failure {
+/// Why a node did not come up.
+pub(super) enum Failure {
     Build(String),
     Start(ldk_node::NodeError),
 }

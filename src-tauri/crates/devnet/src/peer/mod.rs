@@ -3,6 +3,7 @@
 
 mod build;
 mod channels;
+mod cheat;
 mod events;
 mod log;
 mod models;
@@ -20,8 +21,11 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 pub(crate) use build::start;
+use build::Recipe;
+pub use cheat::OldState;
 use events::Heard;
 pub use models::{Balances, Channel, Payment, PaymentState, PeerInfo};
+use store::MemoryStore;
 
 use crate::Error;
 use crate::esplora::Face;
@@ -39,17 +43,21 @@ pub(crate) struct Inner {
     info: PeerInfo,
     node: Arc<Node>,
     runtime: Handle,
+    recipe: Recipe,
+    store: Arc<MemoryStore>,
     face: Arc<Face>,
     heard: Arc<Mutex<Heard>>,
     pump: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Peer {
-    fn new(info: PeerInfo, node: Node, runtime: Handle, face: Arc<Face>) -> Self {
+    fn new(info: PeerInfo, node: Node, recipe: Recipe, store: Arc<MemoryStore>, face: Arc<Face>) -> Self {
         let inner = Inner {
             info,
             node: Arc::new(node),
-            runtime,
+            runtime: recipe.runtime().clone(),
+            recipe,
+            store,
             face,
             heard: Arc::default(),
             pump: Mutex::new(None),

@@ -17,6 +17,13 @@ pub(super) struct MemoryStore {
 }
 
 impl MemoryStore {
+    /// The same values in a store of their own.
+    pub(super) fn copy(&self) -> Self {
+        Self {
+            values: Mutex::new(self.lock().clone()),
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<Namespace, HashMap<String, Vec<u8>>>> {
         self.values.lock().unwrap_or_else(PoisonError::into_inner)
     }
