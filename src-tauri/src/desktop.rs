@@ -11,7 +11,7 @@ use tauri_plugin_background::BackgroundExt;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::settings::Settings;
-use crate::warning::Notice;
+use crate::warning::{News, Notice};
 use crate::wiring;
 
 /// A clean stop takes under 1.5 s by design. The node survives being cut off, so a stop that hangs must not keep the
@@ -30,6 +30,9 @@ pub fn prepare(_data_dir: &Path) {}
 
 /// Nothing is armed: a desktop app that is not running warns of nothing, and one that runs looks at the chain.
 pub fn warn(_notice: &Notice) {}
+
+/// Nothing is shown: the window says it.
+pub fn tell(_news: News) {}
 
 /// Opens the window and brings the node up.
 ///

@@ -1,8 +1,9 @@
-//! The warning on the lock screen: what is to be armed, as a plain function of how safe the wallet is.
+//! What a lock screen says: a warning and a piece of news, each a plain function of how safe the wallet is.
 //!
-//! It is armed again, in place of the last one, after every look at the chain, and so comes only if nobody looked. When, is
+//! The warning is armed again, in place of the last one, after every look at the chain, and so comes only if nobody looked. When, is
 //! the node's rule ([`warn_at`]); how, is the platform's.
 
+use std::cmp::Ordering;
 use std::time::{Duration, SystemTime};
 
 use pilotlight_node::{Safety, warn_at};
@@ -14,6 +15,38 @@ pub const ID: &str = "safe-until";
 /// What the person must do. It stands on a lock screen that others may see, so it names no amount and no channel.
 #[cfg_attr(not(target_os = "ios"), allow(dead_code))]
 pub const TITLE: &str = "Open Pilotlight to check your channels";
+
+/// The news of a partner that cheats: a later one replaces it.
+#[cfg_attr(not(target_os = "ios"), allow(dead_code))]
+pub const NEWS_ID: &str = "breach";
+
+/// Something that happened, to be shown at once. Others may see the lock screen: it names no amount and no partner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(target_os = "ios"), allow(dead_code))]
+pub struct News {
+    /// What happened.
+    pub title: &'static str,
+    /// What that means for the person.
+    pub body: &'static str,
+}
+
+impl News {
+    /// What a wake has to tell at once, from what was known before it and what is known now.
+    pub fn after(before: &Safety, safety: &Safety) -> Option<Self> {
+        match safety.breaches.cmp(&before.breaches) {
+            Ordering::Greater => Some(Self {
+                title: "A channel partner tried to cheat",
+                body: "It was caught, and your money is being secured. There is nothing that you must do.",
+            }),
+            // What is not known, because the file cannot be read, ends nothing.
+            Ordering::Less if safety.checked_at_ms.is_some() => Some(Self {
+                title: "The cheating partner was dealt with",
+                body: "Open Pilotlight to see what came home.",
+            }),
+            _ => None,
+        }
+    }
+}
 
 /// What is to be armed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +114,20 @@ mod tests {
                 height: 900_000,
                 reason,
             }),
+            breaches: 0,
+        }
+    }
+
+    #[test]
+    fn a_cheat_is_news_when_it_is_found_and_when_it_is_over() {
+        let with = |breaches| Safety {
+            breaches,
+            ..safety(10, SafeUntilReason::Breach)
+        };
+        assert!(News::after(&with(0), &with(1)).unwrap().title.contains("tried to cheat"));
+        assert!(News::after(&with(1), &with(0)).unwrap().title.contains("dealt with"));
+        for (before, after) in [(with(0), with(0)), (with(2), with(2)), (with(1), Safety::default())] {
+            assert_eq!(News::after(&before, &after), None);
         }
     }
 
@@ -90,6 +137,7 @@ mod tests {
             let notice = Notice::of(&Safety {
                 checked_at_ms,
                 safe_until: None,
+                breaches: 0,
             });
             assert_eq!(notice, Notice::None);
             assert!(!notice.worth_asking_for());

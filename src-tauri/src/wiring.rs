@@ -13,7 +13,7 @@ use tauri_plugin_background::{BackgroundExt, Launch, LaunchReason, Outcome, Prog
 use tokio::sync::watch;
 
 use crate::settings::Settings;
-use crate::warning::Notice;
+use crate::warning::{News, Notice};
 use crate::{events, platform};
 
 /// Gives the app its node, the plugin its work and the webview its events.
@@ -36,6 +36,9 @@ pub fn start(app: &AppHandle, settings: &Settings) -> Result<(), Box<dyn std::er
         // Before the task is called complete: iOS may suspend the process the moment it is.
         if let Some(notice) = Notice::after(&before, &lifecycle.safety(), SystemTime::now()) {
             platform::warn(&notice);
+        }
+        if let Some(news) = News::after(&before, &lifecycle.safety()) {
+            platform::tell(news);
         }
         outcome(&record, unix_now())
     })?;
@@ -144,6 +147,7 @@ mod tests {
             next_at_ms: Some(1_062_000),
             safe_until_ms: None,
             safe_until_reason: None,
+            breaches: 0,
         };
         let now = Duration::from_secs(1_002);
         let good = Outcome::new(RunResult::Completed);

@@ -7,7 +7,7 @@
 mod keychain;
 mod notices;
 
-pub use notices::warn;
+pub use notices::{tell, warn};
 
 use std::path::{Path, PathBuf};
 use std::pin::pin;

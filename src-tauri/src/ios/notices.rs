@@ -1,13 +1,14 @@
 //! Arms the warning with iOS, which shows it even if the app never runs again.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use pilotlight_node::{Lifecycle, NodeEvent};
 use tauri::async_runtime;
 use tauri_plugin_background::ios::notices::{self, Refused};
 use tokio::sync::broadcast::error::RecvError;
 
-use crate::warning::{ID, Notice, TITLE};
+use crate::warning::{ID, NEWS_ID, News, Notice, TITLE};
 
 /// Arms the warning in place of the last one, or takes it back. May wait for iOS, up to a second: not for the main thread.
 pub fn warn(notice: &Notice) {
@@ -19,6 +20,15 @@ pub fn warn(notice: &Notice) {
         Ok(()) => {}
         Err(Refused::NotAllowed) => tracing::info!("the person allows no notifications"),
         Err(error) => tracing::error!(%error, "the warning is not armed"),
+    }
+}
+
+/// Shows the news at once, in place of older ones. May wait for iOS, up to a second: not for the main thread.
+pub fn tell(news: News) {
+    match notices::arm(NEWS_ID, news.title, news.body, SystemTime::now()) {
+        Ok(()) => {}
+        Err(Refused::NotAllowed) => tracing::info!("the person allows no notifications"),
+        Err(error) => tracing::error!(%error, "the news is not shown"),
     }
 }
 

@@ -251,6 +251,7 @@ export function demoApi(scenario: Scenario, pace = 1): Api {
     syncing,
     sync_error: syncError,
     tip_height: syncedAt === null ? null : 193,
+    breaches: [],
     safe_until:
       syncedAt === null || channels.length === 0
         ? null

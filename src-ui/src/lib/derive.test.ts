@@ -1,7 +1,14 @@
 import { describe, expect, it } from 'vitest';
-import type { Balances, LightningChannel as Channel, Overview, Payment, SafeUntilReason } from './bindings';
+import type {
+  Balances,
+  Breach,
+  LightningChannel as Channel,
+  Overview,
+  Payment,
+  SafeUntilReason,
+} from './bindings';
 import * as d from './derive';
-import { moment } from './format';
+import { amount, moment } from './format';
 
 const HOUR = 3_600_000;
 const NOW = 1_800_000_000_000;
@@ -26,6 +33,7 @@ const overview = (change: Partial<Overview> = {}): Overview => ({
   sync_error: null,
   tip_height: 100,
   safe_until: null,
+  breaches: [],
   ...change,
 });
 const channel = (change: Partial<Channel> = {}): Channel => ({
@@ -183,6 +191,48 @@ describe('channels', () => {
   });
   it('rounds msats down', () => {
     expect(d.channelSides(channel())).toEqual({ send: 600, receive: 300 });
+  });
+});
+
+describe('a partner that cheats', () => {
+  const breach = (change: Partial<Breach>): Breach => ({
+    channel_id: 'aa',
+    peer: '02bb',
+    status: 'securing',
+    at_stake_sat: 200_000,
+    secured_sat: 0,
+    found_at_ms: NOW,
+    updated_at_ms: NOW,
+    ...change,
+  });
+
+  it('is told in plain words, in order, with what is at stake or came home', () => {
+    expect(d.breachWords(null)).toEqual([]);
+    expect(d.breachWords(overview())).toEqual([]);
+    const told = d.breachWords(
+      overview({
+        breaches: [
+          breach({}),
+          breach({ channel_id: 'bb', status: 'secured', secured_sat: 199_394 }),
+          breach({ channel_id: 'cc', status: 'lost' }),
+        ],
+      }),
+    );
+    expect(told.map((t) => [t.id, t.tone])).toEqual([
+      ['aa', 'warm'],
+      ['bb', 'calm'],
+      ['cc', 'bad'],
+    ]);
+    expect(told[0]?.words).toContain('being secured');
+    expect(told[0]?.words).toContain(amount(200_000));
+    expect(told[1]?.words).toContain(amount(199_394));
+    expect(told[2]?.words).toContain('too late');
+  });
+
+  it('names what was taken from it in the list', () => {
+    expect(d.paymentTitle(payment({ kind: 'penalty', direction: 'received' }))).toBe(
+      'Taken from a partner that cheated',
+    );
   });
 });
 

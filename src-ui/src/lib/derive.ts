@@ -12,7 +12,7 @@ import type {
   WakeOutcome,
   WakeRecord,
 } from './bindings';
-import { ago, moment, satFromMsat, until } from './format';
+import { ago, amount, moment, satFromMsat, until } from './format';
 
 const HOUR = 3_600_000;
 // With open channels somebody must look at the chain about once a day; say so well before that.
@@ -114,6 +114,29 @@ export function safeUntilWords(
   };
 }
 
+/** Partners that tried to cheat, each in a sentence or two. */
+export function breachWords(overview: Overview | null): { id: string; words: string; tone: 'warm' | 'bad' | 'calm' }[] {
+  return (overview?.breaches ?? []).map(({ channel_id: id, status, at_stake_sat, secured_sat }) => {
+    if (status === 'securing')
+      return {
+        id,
+        words: `A channel partner tried to cheat. It was caught, and your money is being secured: ${amount(at_stake_sat)} of the partner's come on top. There is nothing that you must do.`,
+        tone: 'warm',
+      };
+    if (status === 'secured')
+      return {
+        id,
+        words: `A channel partner tried to cheat. Your money was secured, and ${amount(secured_sat)} of the partner's with it.`,
+        tone: 'calm',
+      };
+    return {
+      id,
+      words: `A channel partner cheated, and was found too late: ${amount(at_stake_sat)} could not be secured.`,
+      tone: 'bad',
+    };
+  });
+}
+
 /** The moment that matters to the person: when it was paid, or when it was made. */
 export function paymentMoment(payment: Payment): number {
   const received = payment.direction === 'received' && payment.status === 'succeeded';
@@ -151,6 +174,7 @@ export function paymentTitle(payment: Payment): string {
   if (note) return note;
   if (payment.kind === 'channel_funding')
     return payment.status === 'failed' ? 'Channel not opened' : 'Opened a channel';
+  if (payment.kind === 'penalty') return 'Taken from a partner that cheated';
   if (payment.direction === 'received') return payment.status === 'pending' ? 'Arriving' : 'Received';
   if (payment.status === 'failed') return 'Not sent';
   return payment.status === 'pending' ? 'Sending' : 'Sent';

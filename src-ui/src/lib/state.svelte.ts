@@ -120,6 +120,10 @@ export class Wallet {
       case 'safe_until_changed':
         if (this.overview !== null) this.overview = { ...this.overview, safe_until: event.safe_until };
         break;
+      case 'breach_changed':
+        void this.refreshOverview();
+        void this.refreshPayments();
+        break;
       case 'wake_started':
         this.wakes = withWake(this.wakes ?? [], event.record);
         break;

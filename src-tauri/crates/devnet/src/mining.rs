@@ -110,7 +110,9 @@ impl Miner {
             )));
         }
         let address = self.faucet.lock().await.address();
-        let calls = (0..count).map(|_| ("generateblock", json!([address, []]))).collect();
+        let calls = (0..count)
+            .map(|_| ("generateblock", json!([address, []])))
+            .collect();
         for answer in follower.rpc().batch(calls).await? {
             answer?;
         }

@@ -87,6 +87,7 @@ impl Lifecycle {
             balances: node.as_ref().map(|node| node.balances()),
             syncing: node.as_ref().is_some_and(|node| node.syncing()),
             sync_error: self.owner.sync_error(),
+            breaches: node.as_ref().map(|node| node.breaches()).unwrap_or_default(),
             tip_height: node
                 .and_then(|node| node.checkpoint())
                 .map(|checkpoint| checkpoint.height),

@@ -103,6 +103,8 @@ pub enum PaymentKind {
     Onchain,
     /// The on-chain transaction that opens a channel: the person's own money, moving from one pocket to the other.
     ChannelFunding,
+    /// The on-chain transaction that takes the money of a channel partner that tried to cheat.
+    Penalty,
 }
 
 /// One line of the activity list.
@@ -219,6 +221,46 @@ pub struct Overview {
     /// Before when the chain must be looked at again, as last known, whether the node runs or not. `null`: nothing can be
     /// lost, or it is not known.
     pub safe_until: Option<SafeUntil>,
+    /// Channel partners that tried to cheat, newest first, while the node runs: those whose money is not secured yet, and
+    /// for a month those that are over.
+    pub breaches: Vec<Breach>,
+}
+
+/// How the answer to a cheat stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "bindings", derive(specta::Type))]
+pub enum BreachStatus {
+    /// The claim is under way; not all of it is final.
+    Securing,
+    /// The cheat's money is the person's, for good.
+    Secured,
+    /// It was found too late: the cheat got away with it.
+    Lost,
+}
+
+/// A channel partner that tried to cheat: it closed the channel with an old balance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "bindings", derive(specta::Type))]
+pub struct Breach {
+    /// The channel's id, hex.
+    pub channel_id: String,
+    /// The partner's node id, hex.
+    pub peer: String,
+    /// How it stands.
+    pub status: BreachStatus,
+    /// What the partner claimed for itself: all of it is the person's to take.
+    #[cfg_attr(feature = "bindings", specta(type = specta_typescript::Number))]
+    pub at_stake_sat: u64,
+    /// What of it came home and is in a block, less the fees of taking it.
+    #[cfg_attr(feature = "bindings", specta(type = specta_typescript::Number))]
+    pub secured_sat: u64,
+    /// When it was found.
+    #[cfg_attr(feature = "bindings", specta(type = specta_typescript::Number))]
+    pub found_at_ms: u64,
+    /// When anything of this last changed.
+    #[cfg_attr(feature = "bindings", specta(type = specta_typescript::Number))]
+    pub updated_at_ms: u64,
 }
 
 /// Something happened that a screen may want to show.
@@ -239,6 +281,11 @@ pub enum NodeEvent {
     SafeUntilChanged {
         /// The new one; `null`: nothing can be lost any more.
         safe_until: Option<SafeUntil>,
+    },
+    /// A channel partner was found to cheat, or the answer to it moved on.
+    BreachChanged {
+        /// How it stands.
+        breach: Breach,
     },
     /// A wake began.
     WakeStarted {

@@ -24,6 +24,8 @@ pub enum Kind {
     Funding,
     /// What the chain last said: tip, fees.
     Chain,
+    /// Partners that cheated, by channel id.
+    Breach,
 }
 
 impl Kind {
@@ -35,6 +37,7 @@ impl Kind {
             Self::Peer => "peer",
             Self::Funding => "funding",
             Self::Chain => "chain",
+            Self::Breach => "breach",
         }
     }
 }

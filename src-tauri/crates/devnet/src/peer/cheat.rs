@@ -60,7 +60,8 @@ impl OldState {
         }
         let store = Arc::new(self.store.copy());
         let (primary, secondary, key) = KNOWN_PEERS;
-        KVStoreSync::remove(&*store, primary, secondary, key, false).map_err(|e| self.peer.failed(e.to_string()))?;
+        KVStoreSync::remove(&*store, primary, secondary, key, false)
+            .map_err(|e| self.peer.failed(e.to_string()))?;
         let node = self
             .recipe
             .start(&store, None)
@@ -86,7 +87,9 @@ impl OldState {
             .recipe
             .runtime()
             .spawn_blocking(move || {
-                acting.sync_wallets().map_err(|e| format!("following the chain failed: {e}"))?;
+                acting
+                    .sync_wallets()
+                    .map_err(|e| format!("following the chain failed: {e}"))?;
                 let channels = acting.list_channels();
                 let channel = channels
                     .iter()
@@ -95,7 +98,9 @@ impl OldState {
                 acting
                     .force_close_channel(&channel.user_channel_id, counterparty, None)
                     .map_err(|e| format!("closing alone failed: {e}"))?;
-                channel.funding_txo.ok_or_else(|| "its channel has no funding".to_owned())
+                channel
+                    .funding_txo
+                    .ok_or_else(|| "its channel has no funding".to_owned())
             })
             .await
             .map_err(|e| self.peer.failed(format!("cheating died: {e}")))?

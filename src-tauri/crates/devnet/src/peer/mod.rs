@@ -20,8 +20,8 @@ use ldk_node::Node;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
-pub(crate) use build::start;
 use build::Recipe;
+pub(crate) use build::start;
 pub use cheat::OldState;
 use events::Heard;
 pub use models::{Balances, Channel, Payment, PaymentState, PeerInfo};

@@ -28,7 +28,7 @@ use crate::chain::{Broadcaster, EsploraSource, Fees, Source, Watch};
 pub use crate::chain::{Checkpoint, Depth};
 use crate::config::{Config, PeerAddress};
 use crate::error::{Error, ErrorCode, Result};
-use crate::lightning::{EventHandler, Keys, Lightning, Parts, Payments, Peers};
+use crate::lightning::{Breaches, EventHandler, Keys, Lightning, Parts, Payments, Peers};
 use crate::lock::lock;
 use crate::models::{Balances, NodeEvent};
 use crate::onchain::OnchainWallet;
@@ -55,6 +55,7 @@ pub struct Node {
     lightning: Arc<Lightning>,
     peers: Peers,
     payments: Arc<Payments>,
+    breaches: Breaches,
     handler: Arc<EventHandler>,
     events: broadcast::Sender<NodeEvent>,
     id: String,
@@ -126,6 +127,7 @@ impl Node {
             config.lsp.as_ref().map(|lsp| lsp.node_id),
             events.clone(),
         ));
+        let breaches = Breaches::new(Arc::clone(&store), events.clone());
         let checkpoint = rows::read(&store, Kind::Chain, TIP)?;
         Ok(Arc::new(Self {
             network: config.network,
@@ -141,6 +143,7 @@ impl Node {
             wallet,
             lightning,
             payments,
+            breaches,
             handler,
             events,
             lightning_synced: AtomicBool::new(false),

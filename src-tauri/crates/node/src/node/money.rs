@@ -15,7 +15,8 @@ use crate::chain::Sent;
 use crate::clock;
 use crate::config::{FINAL_CLTV_DELTA, INVOICE_EXPIRY, PAYMENT_RETRY};
 use crate::error::{Error, ErrorCode, Result};
-use crate::models::{Destination, Direction, Invoice, Payment};
+use crate::lightning::is_penalty;
+use crate::models::{Destination, Direction, Invoice, Payment, PaymentKind};
 use crate::onchain::Amounts;
 use crate::rows::{self, Kind};
 
@@ -278,7 +279,20 @@ impl Node {
             })
             .collect();
         let fundings = rows::keys(&self.store, Kind::Funding)?;
-        all.extend(self.wallet.activity(|txid| fundings.contains(&txid.to_string())));
+        let mut onchain = self.wallet.activity(|txid| fundings.contains(&txid.to_string()));
+        let cheats = self.breaches.transactions()?;
+        let spenders = self.wallet.spenders_of(&cheats).into_iter();
+        let penalties: Vec<String> = spenders
+            .filter(|(transaction, _)| is_penalty(transaction, &cheats))
+            .map(|(transaction, _)| transaction.compute_txid().to_string())
+            .collect();
+        for payment in onchain
+            .iter_mut()
+            .filter(|payment| penalties.contains(&payment.id))
+        {
+            payment.kind = PaymentKind::Penalty;
+        }
+        all.extend(onchain);
         all.sort_by_key(|payment| std::cmp::Reverse(payment.created_at_ms));
         Ok(all)
     }

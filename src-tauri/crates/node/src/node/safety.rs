@@ -3,10 +3,15 @@
 use lightning::chain::transaction::OutPoint;
 
 use super::Node;
+use crate::clock;
+use crate::models::{Breach, BreachStatus};
 use crate::wake::safe_until::{
     Risk, Standing, Tip, risk_of_balance, risk_of_inbound, risk_of_outbound, safe_until,
 };
 use crate::wake::safety::Safety;
+
+/// How long the person is told of a cheat after it is over: who opens the app once a month must still learn of it.
+const TOLD_FOR_MS: u64 = 30 * 24 * 60 * 60 * 1000;
 
 impl Node {
     /// How safe the wallet is, counted from the last look at the chain.
@@ -18,9 +23,38 @@ impl Node {
             height: checkpoint.height,
             at_ms: checkpoint.at_ms,
         };
+        let breaches = self.breaches();
+        let securing = breaches
+            .iter()
+            .filter(|breach| breach.status == BreachStatus::Securing);
         Safety {
             checked_at_ms: Some(tip.at_ms),
             safe_until: safe_until(&self.risks(), tip),
+            breaches: u32::try_from(securing.count()).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// Partners that tried to cheat, newest first: those whose money is not secured yet, and for a month those that are over.
+    pub fn breaches(&self) -> Vec<Breach> {
+        let now = clock::now_ms();
+        let all = self.breaches.all().unwrap_or_else(|error| {
+            tracing::error!(detail = error.detail(), "the rows of cheats cannot be read");
+            Vec::new()
+        });
+        let told = |breach: &Breach| {
+            breach.status == BreachStatus::Securing || now < breach.updated_at_ms.saturating_add(TOLD_FOR_MS)
+        };
+        all.into_iter().filter(told).collect()
+    }
+
+    /// Looks for partners that cheat; `wallet_looked` if the on-chain wallet was brought to the tip as well.
+    pub(super) fn look_for_breaches(&self, wallet_looked: bool) {
+        let looked = self
+            .breaches
+            .look(&self.lightning.chain_monitor, &self.wallet, wallet_looked);
+        if let Err(error) = looked {
+            // LDK punishes all the same, and the next look tells of it.
+            tracing::error!(detail = error.detail(), "a cheat could not be noted");
         }
     }
 

@@ -31,6 +31,7 @@ impl Node {
         self.take_fees(fees)?;
         self.lightning_synced(tip);
         self.onchain_synced.store(true, Ordering::SeqCst);
+        self.answer(true);
         self.send_all().await;
         Ok(())
     }
@@ -56,6 +57,7 @@ impl Node {
             let tip = tip?;
             self.take_fees(fees)?;
             let checkpoint = self.lightning_synced(tip);
+            self.answer(false);
             self.send_all().await;
             Ok(checkpoint)
         };
@@ -74,9 +76,17 @@ impl Node {
             let _syncing = self.say_syncing();
             self.chain.sync_onchain(&self.round(depth)).await?;
             self.onchain_synced.store(true, Ordering::SeqCst);
+            self.look_for_breaches(true);
             Ok(())
         };
         self.doors.within(syncing).await
+    }
+
+    /// What follows from a look at the chain: cheats are noted, claims get the fees of now. LDK gave them more as the blocks
+    /// came, but by the rates of the last look, because chain and fees are asked for at once.
+    fn answer(&self, wallet_looked: bool) {
+        self.look_for_breaches(wallet_looked);
+        self.lightning.chain_monitor.rebroadcast_pending_claims();
     }
 
     /// Requests that the chain source has made since the node was opened.

@@ -245,6 +245,19 @@ impl OnchainWallet {
         })
     }
 
+    /// The wallet's transactions that spend an output of one of these, and whether they are in a block.
+    pub fn spenders_of(&self, transactions: &HashSet<Txid>) -> Vec<(Transaction, bool)> {
+        let inner = self.lock();
+        let all = inner.wallet.transactions();
+        let spenders = all.filter(|tx| {
+            let mut inputs = tx.tx_node.tx.input.iter();
+            inputs.any(|input| transactions.contains(&input.previous_output.txid))
+        });
+        spenders
+            .map(|tx| (tx.tx_node.tx.as_ref().clone(), tx.chain_position.is_confirmed()))
+            .collect()
+    }
+
     /// Our own transactions that are in no block yet, to be sent again.
     pub fn unconfirmed(&self) -> Vec<Transaction> {
         let inner = self.lock();

@@ -173,6 +173,9 @@ pub struct WakeRecord {
     /// Why.
     #[serde(default)]
     pub safe_until_reason: Option<SafeUntilReason>,
+    /// Channel partners that tried to cheat and whose money is not secured yet, as known at the end of this wake.
+    #[serde(default)]
+    pub breaches: u32,
 }
 
 impl WakeRecord {
@@ -202,6 +205,7 @@ impl WakeRecord {
             next_at_ms: None,
             safe_until_ms: None,
             safe_until_reason: None,
+            breaches: 0,
         }
     }
 

@@ -142,6 +142,7 @@ impl Wake {
         let mut stakes = node.as_ref().map(|node| stakes(node)).unwrap_or_default();
         self.record.safe_until_ms = safety.safe_until.map(|moment| moment.at_ms);
         self.record.safe_until_reason = safety.safe_until.map(|moment| moment.reason);
+        self.record.breaches = safety.breaches;
         let started = self.budget.elapsed();
         // Never cut short by us: what was learned must get to the disk. The system's own deadline is still seconds away.
         let written = put_away.await;

@@ -32,6 +32,9 @@ pub struct Safety {
     pub checked_at_ms: Option<u64>,
     /// The moment before which it must be seen again. `None`: nothing can be lost.
     pub safe_until: Option<SafeUntil>,
+    /// Channel partners that tried to cheat and whose money is not secured yet.
+    #[serde(default)]
+    pub breaches: u32,
 }
 
 /// When the person must be told to open the app, Unix time in ms; `None` if there is nothing to lose. Ahead of the
@@ -110,6 +113,7 @@ mod tests {
                 height: 1,
                 reason: SafeUntilReason::OldBalance,
             }),
+            breaches: 0,
         }
     }
 
@@ -185,7 +189,7 @@ mod tests {
             let mut now = 0;
             for gap in gaps {
                 let tip = Tip { height: height_at(now), at_ms: now };
-                let safety = Safety { checked_at_ms: Some(now), safe_until: safe_until(&risks, tip) };
+                let safety = Safety { checked_at_ms: Some(now), safe_until: safe_until(&risks, tip), breaches: 0 };
                 let (until, warned) = (safety.safe_until.unwrap(), warn_at(&safety).unwrap());
                 let next = now + gap;
                 if now < ends_at {
