@@ -124,9 +124,23 @@ mod tests {
             breaches,
             ..safety(10, SafeUntilReason::Breach)
         };
-        assert!(News::after(&with(0), &with(1)).unwrap().title.contains("tried to cheat"));
-        assert!(News::after(&with(1), &with(0)).unwrap().title.contains("dealt with"));
-        for (before, after) in [(with(0), with(0)), (with(2), with(2)), (with(1), Safety::default())] {
+        assert!(
+            News::after(&with(0), &with(1))
+                .unwrap()
+                .title
+                .contains("tried to cheat")
+        );
+        assert!(
+            News::after(&with(1), &with(0))
+                .unwrap()
+                .title
+                .contains("dealt with")
+        );
+        for (before, after) in [
+            (with(0), with(0)),
+            (with(2), with(2)),
+            (with(1), Safety::default()),
+        ] {
             assert_eq!(News::after(&before, &after), None);
         }
     }

@@ -188,6 +188,33 @@ export type BlockerCode =
  */
 "forceQuitSuspected";
 
+/**  A channel partner that tried to cheat: it closed the channel with an old balance. */
+export type Breach = {
+	/**  The channel's id, hex. */
+	channel_id: string,
+	/**  The partner's node id, hex. */
+	peer: string,
+	/**  How it stands. */
+	status: BreachStatus,
+	/**  What the partner claimed for itself: all of it is the person's to take. */
+	at_stake_sat: number,
+	/**  What of it came home and is in a block, less the fees of taking it. */
+	secured_sat: number,
+	/**  When it was found. */
+	found_at_ms: number,
+	/**  When anything of this last changed. */
+	updated_at_ms: number,
+};
+
+/**  How the answer to a cheat stands. */
+export type BreachStatus = 
+/**  The claim is under way; not all of it is final. */
+"securing" | 
+/**  The cheat's money is the person's, for good. */
+"secured" | 
+/**  It was found too late: the cheat got away with it. */
+"lost";
+
 /**  What a text from outside (pasted, scanned) asks us to pay. */
 export type Destination = 
 /**  A BOLT11 invoice for our network, not yet expired. */
@@ -398,6 +425,10 @@ payment: Payment } |
 { type: "safe_until_changed"; 
 /**  The new one; `null`: nothing can be lost any more. */
 safe_until: SafeUntil | null } | 
+/**  A channel partner was found to cheat, or the answer to it moved on. */
+{ type: "breach_changed"; 
+/**  How it stands. */
+breach: Breach } | 
 /**  A wake began. */
 { type: "wake_started"; 
 /**  The record so far. */
@@ -433,6 +464,11 @@ export type Overview = {
 	 *  lost, or it is not known.
 	 */
 	safe_until: SafeUntil | null,
+	/**
+	 *  Channel partners that tried to cheat, newest first, while the node runs: those whose money is not secured yet, and
+	 *  for a month those that are over.
+	 */
+	breaches: Breach[],
 };
 
 /**  One line of the activity list. */
@@ -466,7 +502,9 @@ export type PaymentKind =
 /**  An on-chain transaction. */
 "onchain" | 
 /**  The on-chain transaction that opens a channel: the person's own money, moving from one pocket to the other. */
-"channel_funding";
+"channel_funding" | 
+/**  The on-chain transaction that takes the money of a channel partner that tried to cheat. */
+"penalty";
 
 /**  How far a payment is. */
 export type PaymentStatus = 
@@ -744,6 +782,8 @@ export type WakeRecord = {
 	safe_until_ms?: number | null,
 	/**  Why. */
 	safe_until_reason?: SafeUntilReason | null,
+	/**  Channel partners that tried to cheat and whose money is not secured yet, as known at the end of this wake. */
+	breaches?: number,
 };
 
 /**  Where the wallet stands. */

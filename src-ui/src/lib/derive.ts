@@ -115,7 +115,9 @@ export function safeUntilWords(
 }
 
 /** Partners that tried to cheat, each in a sentence or two. */
-export function breachWords(overview: Overview | null): { id: string; words: string; tone: 'warm' | 'bad' | 'calm' }[] {
+export function breachWords(
+  overview: Overview | null,
+): { id: string; words: string; tone: 'warm' | 'bad' | 'calm' }[] {
   return (overview?.breaches ?? []).map(({ channel_id: id, status, at_stake_sat, secured_sat }) => {
     if (status === 'securing')
       return {

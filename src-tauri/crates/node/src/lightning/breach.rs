@@ -132,12 +132,12 @@ impl Breaches {
             });
             let watched = watched.into_iter().map(|(txid, _)| txid);
             let transactions = watched.filter(|txid| *txid != funding).collect();
-            self.judge(row, claims, transactions, wallet)?;
+            self.judge(&row, claims, transactions, wallet)?;
         }
         // Their monitors are gone: LDK is done with them.
         for row in known {
             let transactions = row.transactions.clone();
-            self.judge(row, claims(&[], wallet_looked), transactions, wallet)?;
+            self.judge(&row, claims(&[], wallet_looked), transactions, wallet)?;
         }
         Ok(())
     }
@@ -145,7 +145,7 @@ impl Breaches {
     /// Brings a row up to date, and tells if that is news.
     fn judge(
         &self,
-        row: Row,
+        row: &Row,
         claims: Claims,
         mut transactions: Vec<Txid>,
         wallet: &OnchainWallet,
@@ -165,7 +165,7 @@ impl Breaches {
             ..row.breach.clone()
         };
         let judged = Row { breach, transactions };
-        if judged == row {
+        if judged == *row {
             return Ok(());
         }
         let breach = Breach {
