@@ -19,7 +19,7 @@ use crate::capsules::{self, CapsuleRestored, CapsuleSlot};
 use crate::config::Config;
 use crate::error::{Error, ErrorCode, Result};
 use crate::models::{NodeEvent, Overview, WalletState};
-use crate::node::Node;
+use crate::node::{Node, Vouched, WatchNode};
 use crate::seed::{Found, Seed, SeedFile, SeedStore, WordCount};
 use crate::wake::history::History;
 use crate::wake::safety::{Safety, SafetyFile};
@@ -259,14 +259,23 @@ impl Lifecycle {
             wake.work(node).await;
             self.owner.keep(node.safety());
         }
+        let watching = if wake.is_unreadable() {
+            self.watch(&mut wake).await
+        } else {
+            None
+        };
         let put_away = async {
+            let watched = match watching {
+                Some((node, _kept_down)) => node.close().await,
+                None => Ok(()),
+            };
             let up = self.owner.up().filter(|_| self.owner.in_foreground());
             let written = match up {
                 Some(node) => node.persist().await,
                 None => Ok(()),
             };
             // Also of a node that is still being opened for a wake that was called off.
-            need.release().await.and(written)
+            need.release().await.and(written).and(watched)
         };
         let record = wake.finish(node, self.safety(), put_away).await;
         self.open_records.store(false, Ordering::SeqCst);
@@ -274,6 +283,31 @@ impl Lifecycle {
             record: record.clone(),
         });
         record
+    }
+
+    /// What can be done for a wallet that cannot be opened as a whole: its monitors look at the chain. Nobody opens it before
+    /// what this gives is dropped.
+    async fn watch(&self, wake: &mut Wake) -> Option<(WatchNode, impl Send + use<>)> {
+        let kept_down = self.owner.keep_down().await.ok()?;
+        let seed = self.owner.seed().ok()?;
+        let (config, events) = (self.owner.config().clone(), self.events.clone());
+        let opening =
+            tokio::task::spawn_blocking(move || Node::watch_only(&config, &seed, events, Vouched::MayBeOld));
+        let node = match opening.await {
+            Ok(Ok(node)) => node,
+            Ok(Err(error)) => {
+                tracing::error!(detail = error.detail(), "the wallet cannot be watched either");
+                return None;
+            }
+            // A panic in a library that reads what is on disk must not take the app with it.
+            Err(error) => {
+                tracing::error!(%error, "the wallet cannot be watched either");
+                return None;
+            }
+        };
+        wake.watch(&node).await;
+        self.owner.keep(node.safety(self.safety()));
+        Some((node, kept_down))
     }
 
     /// The records of the last wakes, newest first. A running one is among them.

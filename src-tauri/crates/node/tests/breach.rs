@@ -4,118 +4,12 @@
 
 mod common;
 
-use std::time::Duration;
-
-use bitcoin::secp256k1::PublicKey;
-use bitcoin::{OutPoint, Txid};
-use common::{Stage, grant, until};
-use pilotlight_devnet::{Fault, FaultKind, OldState, Seen};
+use common::cheat::{Betrayed, betrayed, penalty};
+use common::{Stage, grant};
+use pilotlight_devnet::{Fault, FaultKind};
 use pilotlight_node::{
-    BreachStatus, Direction, GrantKind, Node, NodeEvent, PaymentKind, PaymentStatus, SafeUntilReason,
-    StageEnd, StageName,
+    BreachStatus, Direction, GrantKind, NodeEvent, PaymentKind, SafeUntilReason, StageEnd, StageName,
 };
-
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// The wallet pays the LSP.
-async fn pay(stage: &Stage, node: &Node, sat: u64) {
-    let invoice = stage
-        .devnet
-        .lsp()
-        .unwrap()
-        .invoice(Some(sat * 1000), "")
-        .await
-        .unwrap();
-    let id = node.pay(&invoice, None).await.unwrap().id;
-    settled(node, &id).await;
-}
-
-/// The LSP pays the wallet.
-async fn be_paid(stage: &Stage, node: &Node, sat: u64) {
-    let invoice = node.create_invoice(Some(sat * 1000), "").await.unwrap();
-    let lsp = stage.devnet.lsp().unwrap();
-    let hash = lsp.pay(&invoice.bolt11, None).await.unwrap();
-    lsp.wait_payment(&hash, PATIENCE).await.unwrap();
-    settled(node, &invoice.payment_hash).await;
-}
-
-async fn settled(node: &Node, hash: &str) {
-    for _ in 0..600 {
-        let payment = node.payment(hash).await.unwrap();
-        if payment.is_some_and(|payment| payment.status == PaymentStatus::Succeeded) {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("payment {hash} was not settled");
-}
-
-struct Betrayed {
-    old: OldState,
-    funding: OutPoint,
-    node_id: PublicKey,
-}
-
-/// A wallet whose LSP has kept a state in which it had 200,000 sat of the channel. Since then it has paid most of it.
-async fn betrayed(stage: &Stage) -> Betrayed {
-    let lifecycle = stage.lifecycle();
-    let node = lifecycle.enter_foreground().await.unwrap();
-    stage.usable(&node).await;
-    pay(stage, &node, 200_000).await;
-    // An HTLC that still hung would close the kept state's channel by itself.
-    quiet(stage, 200_000).await;
-    lifecycle.enter_background().await.unwrap();
-    let lsp = stage.devnet.lsp().unwrap();
-    let old = lsp.keep_state().await.unwrap();
-
-    let lifecycle = stage.lifecycle();
-    let node = lifecycle.enter_foreground().await.unwrap();
-    stage.usable(&node).await;
-    be_paid(stage, &node, 150_000).await;
-    pay(stage, &node, 20_000).await;
-    quiet(stage, 70_000).await;
-    let betrayed = Betrayed {
-        old,
-        funding: lsp.channels()[0].funding.unwrap(),
-        node_id: node.node_id().parse().unwrap(),
-    };
-    lifecycle.enter_background().await.unwrap();
-    betrayed
-}
-
-/// Waits until the LSP has so much of the channel, to the end of the last HTLC's removal.
-async fn quiet(stage: &Stage, sat: u64) {
-    let lsp = stage.devnet.lsp().unwrap();
-    let reserve = 500_000 / 100;
-    until("the LSP's balance", || {
-        lsp.channels()[0].outbound_msat / 1000 == sat - reserve
-    })
-    .await;
-}
-
-/// The transaction that takes the cheat's balance, once there is one.
-async fn penalty(stage: &Stage, cheat: Txid) -> Seen {
-    let commitment = stage
-        .devnet
-        .transaction(&cheat)
-        .await
-        .unwrap()
-        .unwrap()
-        .transaction;
-    for vout in 0..u32::try_from(commitment.output.len()).unwrap() {
-        let spender = stage.devnet.spender(&OutPoint::new(cheat, vout)).await.unwrap();
-        let takes = |seen: &Seen| {
-            let mut inputs = seen.transaction.input.iter();
-            inputs.any(|input| {
-                input.previous_output == OutPoint::new(cheat, vout) && input.witness.nth(1) == Some(&[1])
-            })
-        };
-        if let Some(seen) = spender.filter(takes) {
-            return seen;
-        }
-    }
-    panic!("nothing takes the cheat's balance");
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cheat_in_the_middle_of_two_weeks_asleep_is_punished_by_the_first_wake() {

@@ -58,6 +58,17 @@ impl Peer {
         self.inner.heard(|heard| heard.claimable.contains(&hash))
     }
 
+    /// Refuses the payment of a [held invoice](Self::held_invoice): it goes back.
+    ///
+    /// # Errors
+    /// [`Error::Peer`] when it has not arrived.
+    pub async fn refuse_held(&self, hash: [u8; 32]) -> Result<(), Error> {
+        self.blocking("refusing a payment", move |node| {
+            node.bolt11_payment().fail_for_hash(PaymentHash(hash))
+        })
+        .await
+    }
+
     /// Begins to pay a BOLT11 invoice. `amount_msat` is for invoices without one. Returns the payment hash, hex.
     ///
     /// # Errors

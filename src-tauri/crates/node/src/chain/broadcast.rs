@@ -2,11 +2,15 @@
 //!
 //! LDK hands transactions over without waiting; they queue here until someone with a network sends them. Nothing is
 //! lost with the queue: LDK and the sweeper offer every unconfirmed transaction again after a restart.
+//!
+//! On a state that may be old, LDK must not close a channel: its newest commitment may be one that was revoked, and the peer
+//! would take everything. There the queue takes no commitment transaction, whoever offers it
+//! (`docs/decisions/0018-watching-without-a-manager.md`).
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard};
 
-use bitcoin::Transaction;
+use bitcoin::{Transaction, Txid};
 use lightning::chain::chaininterface::BroadcasterInterface;
 use tokio::sync::Notify;
 
@@ -20,9 +24,38 @@ const QUEUE_LIMIT: usize = 200;
 pub struct Broadcaster {
     queue: Mutex<VecDeque<Transaction>>,
     arrived: Notify,
+    /// Commitment transactions that were not taken, and what spends them; `None` if everything is taken.
+    withheld: Option<Mutex<HashSet<Txid>>>,
 }
 
 impl Broadcaster {
+    /// A queue that takes no commitment transaction, and nothing that spends one it did not take.
+    pub fn without_commitments() -> Self {
+        Self {
+            withheld: Some(Mutex::default()),
+            ..Self::default()
+        }
+    }
+
+    fn takes(&self, transaction: &Transaction) -> bool {
+        let Some(withheld) = &self.withheld else {
+            return true;
+        };
+        let mut withheld = lock(withheld);
+        let child = transaction
+            .input
+            .iter()
+            .any(|input| withheld.contains(&input.previous_output.txid));
+        if child || is_commitment(transaction) {
+            let txid = transaction.compute_txid();
+            if withheld.insert(txid) {
+                tracing::warn!(%txid, "a closing was not published: the state may be old");
+            }
+            return false;
+        }
+        true
+    }
+
     /// Everything that waits, oldest first; a package's parent stands before its child. It waits until [`Self::sent`].
     pub fn waiting(&self) -> Vec<Transaction> {
         self.queue().iter().cloned().collect()
@@ -48,7 +81,7 @@ impl BroadcasterInterface for Broadcaster {
         let mut queue = self.queue();
         for &transaction in txs {
             // LDK offers what is unconfirmed again and again.
-            if !queue.contains(transaction) {
+            if self.takes(transaction) && !queue.contains(transaction) {
                 queue.push_back(transaction.clone());
             }
         }
@@ -56,5 +89,90 @@ impl BroadcasterInterface for Broadcaster {
         queue.drain(..surplus);
         drop(queue);
         self.arrived.notify_one();
+    }
+}
+
+/// Whether it is a commitment transaction of a Lightning channel, by the form that BOLT 3 gives them: one input, and the
+/// number of the commitment hidden in the low 24 bits of lock time and sequence, under the bytes 0x20 and 0x80. Nothing else
+/// that a wallet sends looks so: read as a lock time, it would be a moment between 1987 and 1990.
+pub fn is_commitment(transaction: &Transaction) -> bool {
+    let locked = transaction.lock_time.to_consensus_u32() >> 24 == 0x20;
+    matches!(transaction.input.as_slice(), [only] if locked && only.sequence.0 >> 24 == 0x80)
+}
+
+#[cfg(test)]
+mod tests {
+    use bitcoin::transaction::Version;
+    use bitcoin::{Amount, OutPoint, ScriptBuf, Sequence, TxIn, TxOut, Witness, absolute};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn spending(coins: &[OutPoint], sequence: u32, lock_time: u32) -> Transaction {
+        let input = |coin: &OutPoint| TxIn {
+            previous_output: *coin,
+            script_sig: ScriptBuf::new(),
+            sequence: Sequence(sequence),
+            witness: Witness::new(),
+        };
+        Transaction {
+            version: Version::TWO,
+            lock_time: absolute::LockTime::from_consensus(lock_time),
+            input: coins.iter().map(input).collect(),
+            output: vec![TxOut {
+                value: Amount::from_sat(1_000),
+                script_pubkey: ScriptBuf::new(),
+            }],
+        }
+    }
+
+    fn of(transaction: &Transaction) -> OutPoint {
+        OutPoint::new(transaction.compute_txid(), 0)
+    }
+
+    #[test]
+    fn where_the_state_may_be_old_no_commitment_leaves_nor_what_pays_for_it() {
+        let commitment = spending(&[OutPoint::null()], 0x80ab_cdef, 0x2012_3456);
+        let bump = spending(&[of(&commitment), OutPoint::null()], 0xffff_fffd, 900_000);
+        let after = spending(&[of(&bump)], 0, 0);
+        let justice = spending(&[OutPoint::null()], 0xffff_fffd, 900_000);
+        let all = [&commitment, &bump, &after, &justice];
+
+        let open = Broadcaster::default();
+        open.broadcast_transactions(&all);
+        assert_eq!(open.waiting().len(), 4);
+
+        let careful = Broadcaster::without_commitments();
+        careful.broadcast_transactions(&all);
+        assert_eq!(careful.waiting(), [justice]);
+    }
+
+    #[test]
+    fn what_a_wallet_sends_is_no_commitment() {
+        // Sequence and lock time of: a payment, a claim of a revoked output, a sweep after 2016 blocks, an HTLC timeout with
+        // anchors, a cooperative close, a lock time in 2026.
+        for (sequence, lock_time) in [
+            (0xffff_fffd, 900_000),
+            (0xffff_fffd, 0),
+            (2016, 900_000),
+            (1, 900_144),
+            (0xffff_ffff, 0),
+            (0x8000_0000, 1_795_000_000),
+        ] {
+            assert!(!is_commitment(&spending(
+                &[OutPoint::null()],
+                sequence,
+                lock_time
+            )));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_commitment_number_is_seen_and_two_inputs_are_none(low in 0u32..1 << 24, high in 0u32..1 << 24) {
+            let (sequence, lock_time) = (0x8000_0000 | high, 0x2000_0000 | low);
+            prop_assert!(is_commitment(&spending(&[OutPoint::null()], sequence, lock_time)));
+            prop_assert!(!is_commitment(&spending(&[OutPoint::null(); 2], sequence, lock_time)));
+        }
     }
 }

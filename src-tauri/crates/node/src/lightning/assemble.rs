@@ -85,27 +85,11 @@ impl Lightning {
     /// # Errors
     /// [`ErrorCode::StorageCorrupt`] if the state is damaged or its parts contradict each other.
     pub fn open(parts: &Parts) -> Result<Self> {
-        let Parts {
-            store,
-            keys,
-            watch,
-            broadcaster,
-            fees,
-            wallet,
-            network,
-        } = parts;
+        let Parts { keys, network, .. } = parts;
         let logger = Arc::new(Logger);
-        let commit = Arc::new(Commit::new(Arc::clone(store), keys, broadcaster, fees));
+        let commit = Arc::new(new_commit(parts));
         let monitors = commit.monitors()?;
-        let chain_monitor = Arc::new(ChainMonitor::new(
-            Some(Registrar::of_monitors(watch)),
-            Arc::clone(broadcaster),
-            Arc::clone(&logger),
-            Arc::clone(fees),
-            Arc::clone(&commit),
-            Arc::clone(keys),
-            keys.get_peer_storage_key(),
-        ));
+        let chain_monitor = Arc::new(new_chain_monitor(parts, &commit));
 
         let graph = Arc::new(Graph::new(*network, Arc::clone(&logger)));
         let scorer = Arc::new(Mutex::new(Scorer::new(
@@ -126,19 +110,7 @@ impl Lightning {
         let channels = open_channels(parts, &chain_monitor, &router, &message_router, references)?;
         let channels = Arc::new(channels);
 
-        for monitor in monitors {
-            let id = monitor.channel_id();
-            match chain_monitor.load_existing_monitor(id, monitor) {
-                Ok(ChannelMonitorUpdateStatus::Completed) => {}
-                Ok(_) => return Err(Error::new(ErrorCode::StorageFailed, format!("monitor of {id}"))),
-                Err(()) => {
-                    return Err(Error::new(
-                        ErrorCode::StorageCorrupt,
-                        format!("two monitors for {id}"),
-                    ));
-                }
-            }
-        }
+        load_monitors(&chain_monitor, monitors)?;
 
         let onion = Arc::new(OnionMessenger::new(
             Arc::clone(keys),
@@ -166,13 +138,8 @@ impl Lightning {
             Arc::clone(keys),
         ));
 
-        let sweeper = Arc::new(open_sweeper(parts, &channels, &commit, &logger)?);
-        let fee_bumper = Arc::new(FeeBumper::new(
-            Arc::clone(broadcaster),
-            Arc::new(BumpWallet::new(Arc::clone(wallet), Arc::clone(&logger))),
-            Arc::clone(keys),
-            logger,
-        ));
+        let sweeper = Arc::new(open_sweeper(parts, channels.current_best_block(), &commit)?);
+        let fee_bumper = Arc::new(new_fee_bumper(parts));
         commit.attach(&channels, &chain_monitor);
         Ok(Self {
             chain_monitor,
@@ -190,17 +157,113 @@ impl Lightning {
     /// # Errors
     /// [`ErrorCode::StorageFailed`].
     pub async fn persist(&self) -> Result<()> {
-        for id in self.chain_monitor.list_monitors() {
-            let Ok(monitor) = self.chain_monitor.get_monitor(id) else {
-                continue;
-            };
-            // Only queued here, so it cannot fail; the commit below writes it.
-            let _ = self
-                .commit
-                .update_persisted_channel(monitor.persistence_key(), None, &monitor);
-        }
-        self.commit.commit().await.map_err(|e| rows::storage(&e))
+        persist(&self.chain_monitor, &self.commit).await
     }
+}
+
+/// The monitors without the channels: enough to watch the chain and to claim what is ours, and no more. There is no channel
+/// manager and nobody to talk to, so nothing here can act as a live channel.
+pub struct Watching {
+    /// Watches the chain for every channel.
+    pub chain_monitor: Arc<ChainMonitor>,
+    /// Outputs on their way home.
+    pub sweeper: Arc<Sweeper>,
+    /// Fees of claims.
+    pub fee_bumper: Arc<FeeBumper>,
+    commit: Arc<Commit>,
+}
+
+impl Watching {
+    /// Reads the monitors and the sweeper. The channel manager is not touched: it may be unreadable, and it is never written.
+    ///
+    /// # Errors
+    /// [`ErrorCode::StorageCorrupt`] if a monitor or the sweeper is damaged.
+    pub fn open(parts: &Parts) -> Result<Self> {
+        let commit = Arc::new(new_commit(parts));
+        let monitors = commit.monitors()?;
+        let highest = monitors
+            .iter()
+            .map(ChannelMonitor::current_best_block)
+            .max_by_key(|best| best.height);
+        let best_block = highest.unwrap_or_else(|| BestBlock::from_network(parts.network));
+        let chain_monitor = Arc::new(new_chain_monitor(parts, &commit));
+        load_monitors(&chain_monitor, monitors)?;
+        let sweeper = Arc::new(open_sweeper(parts, best_block, &commit)?);
+        commit.attach_monitors(&chain_monitor);
+        Ok(Self {
+            chain_monitor,
+            sweeper,
+            fee_bumper: Arc::new(new_fee_bumper(parts)),
+            commit,
+        })
+    }
+
+    /// The persist barrier: when it returns, all that the monitors know is on disk.
+    ///
+    /// # Errors
+    /// [`ErrorCode::StorageFailed`].
+    pub async fn persist(&self) -> Result<()> {
+        persist(&self.chain_monitor, &self.commit).await
+    }
+}
+
+async fn persist(chain_monitor: &ChainMonitor, commit: &Commit) -> Result<()> {
+    for id in chain_monitor.list_monitors() {
+        let Ok(monitor) = chain_monitor.get_monitor(id) else {
+            continue;
+        };
+        // Only queued here, so it cannot fail; the commit below writes it.
+        let _ = commit.update_persisted_channel(monitor.persistence_key(), None, &monitor);
+    }
+    commit.commit().await.map_err(|e| rows::storage(&e))
+}
+
+fn new_commit(parts: &Parts) -> Commit {
+    Commit::new(
+        Arc::clone(&parts.store),
+        &parts.keys,
+        &parts.broadcaster,
+        &parts.fees,
+    )
+}
+
+fn new_chain_monitor(parts: &Parts, commit: &Arc<Commit>) -> ChainMonitor {
+    ChainMonitor::new(
+        Some(Registrar::of_monitors(&parts.watch)),
+        Arc::clone(&parts.broadcaster),
+        Arc::new(Logger),
+        Arc::clone(&parts.fees),
+        Arc::clone(commit),
+        Arc::clone(&parts.keys),
+        parts.keys.get_peer_storage_key(),
+    )
+}
+
+fn load_monitors(chain_monitor: &ChainMonitor, monitors: Vec<ChannelMonitor<InMemorySigner>>) -> Result<()> {
+    for monitor in monitors {
+        let id = monitor.channel_id();
+        match chain_monitor.load_existing_monitor(id, monitor) {
+            Ok(ChannelMonitorUpdateStatus::Completed) => {}
+            Ok(_) => return Err(Error::new(ErrorCode::StorageFailed, format!("monitor of {id}"))),
+            Err(()) => {
+                return Err(Error::new(
+                    ErrorCode::StorageCorrupt,
+                    format!("two monitors for {id}"),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn new_fee_bumper(parts: &Parts) -> FeeBumper {
+    let logger = Arc::new(Logger);
+    FeeBumper::new(
+        Arc::clone(&parts.broadcaster),
+        Arc::new(BumpWallet::new(Arc::clone(&parts.wallet), Arc::clone(&logger))),
+        Arc::clone(&parts.keys),
+        logger,
+    )
 }
 
 /// What we ask of every channel.
@@ -287,12 +350,9 @@ fn open_channels(
     }
 }
 
-fn open_sweeper(
-    parts: &Parts,
-    channels: &ChannelManager,
-    commit: &Arc<Commit>,
-    logger: &Arc<Logger>,
-) -> Result<Sweeper> {
+/// `best_block` is where a sweeper that was never written begins.
+fn open_sweeper(parts: &Parts, best_block: BestBlock, commit: &Arc<Commit>) -> Result<Sweeper> {
+    let logger = Arc::new(Logger);
     let kept = read_if_present(
         &parts.store,
         OUTPUT_SWEEPER_PERSISTENCE_PRIMARY_NAMESPACE,
@@ -311,21 +371,21 @@ fn open_sweeper(
                 Arc::clone(keys),
                 Arc::clone(keys),
                 commit,
-                Arc::clone(logger),
+                logger,
             );
             let (_, sweeper) = <(BestBlock, Sweeper)>::read(&mut bytes.as_slice(), args)
                 .map_err(|e| undecodable("sweeper", &e))?;
             Ok(sweeper)
         }
         None => Ok(Sweeper::new(
-            channels.current_best_block(),
+            best_block,
             broadcaster,
             fees,
             watch,
             Arc::clone(keys),
             Arc::clone(keys),
             commit,
-            Arc::clone(logger),
+            logger,
         )),
     }
 }

@@ -44,6 +44,12 @@ type Persister =
 /// What LDK calls completed once it is on disk.
 type Completion = (ChannelId, u64);
 
+/// Whose state is written; without a manager, only the monitors' is.
+struct Attached {
+    channels: Option<Weak<ChannelManager>>,
+    chain_monitor: Weak<ChainMonitor>,
+}
+
 /// The one way by which LDK's state reaches the store.
 pub struct Commit {
     store: Arc<Store>,
@@ -53,7 +59,7 @@ pub struct Commit {
     asked: Notify,
     /// One commit at a time, so that the queue's order is the store's.
     turn: tokio::sync::Mutex<()>,
-    ldk: OnceLock<(Weak<ChannelManager>, Weak<ChainMonitor>)>,
+    ldk: OnceLock<Attached>,
 }
 
 impl Commit {
@@ -104,9 +110,18 @@ impl Commit {
     /// Says whose state is written. Once, when LDK is put together.
     pub fn attach(&self, channels: &Arc<ChannelManager>, chain_monitor: &Arc<ChainMonitor>) {
         // A second call would be a second node, which `Node::open` does not make.
-        let _ = self
-            .ldk
-            .set((Arc::downgrade(channels), Arc::downgrade(chain_monitor)));
+        let _ = self.ldk.set(Attached {
+            channels: Some(Arc::downgrade(channels)),
+            chain_monitor: Arc::downgrade(chain_monitor),
+        });
+    }
+
+    /// The same where there is no channel manager: the one on disk stays as it is.
+    pub fn attach_monitors(&self, chain_monitor: &Arc<ChainMonitor>) {
+        let _ = self.ldk.set(Attached {
+            channels: None,
+            chain_monitor: Arc::downgrade(chain_monitor),
+        });
     }
 
     /// Commits whenever LDK has something, and tells of it, until it is to stop. Never ends in the middle of a commit.
@@ -144,12 +159,14 @@ impl Commit {
         // other way round, an update could slip in between and reach the disk ahead of the manager.
         let mut taken = Taken::from(self);
         let mut changes: Vec<Change> = taken.changes.iter().map(Queued::change).collect();
-        changes.push(Change::put(
-            CHANNEL_MANAGER_PERSISTENCE_PRIMARY_NAMESPACE,
-            CHANNEL_MANAGER_PERSISTENCE_SECONDARY_NAMESPACE,
-            CHANNEL_MANAGER_PERSISTENCE_KEY,
-            channels.encode(),
-        ));
+        changes.extend(channels.map(|channels| {
+            Change::put(
+                CHANNEL_MANAGER_PERSISTENCE_PRIMARY_NAMESPACE,
+                CHANNEL_MANAGER_PERSISTENCE_SECONDARY_NAMESPACE,
+                CHANNEL_MANAGER_PERSISTENCE_KEY,
+                channels.encode(),
+            )
+        }));
         if let Err(error) = self.store.durable_batch_async(changes).await {
             taken.refused = true;
             return Err(error.into());
@@ -163,9 +180,17 @@ impl Commit {
         Ok(())
     }
 
-    fn attached(&self) -> Option<(Arc<ChannelManager>, Arc<ChainMonitor>)> {
-        let (channels, chain_monitor) = self.ldk.get()?;
-        Some((channels.upgrade()?, chain_monitor.upgrade()?))
+    /// `None` if there is nothing to write from, or not any more.
+    fn attached(&self) -> Option<(Option<Arc<ChannelManager>>, Arc<ChainMonitor>)> {
+        let Attached {
+            channels,
+            chain_monitor,
+        } = self.ldk.get()?;
+        let channels = match channels {
+            Some(channels) => Some(channels.upgrade()?),
+            None => None,
+        };
+        Some((channels, chain_monitor.upgrade()?))
     }
 
     /// Notes what is to be completed, after its write was queued. A commit between the two would complete it one commit

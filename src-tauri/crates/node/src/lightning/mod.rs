@@ -12,7 +12,7 @@ mod payments;
 mod peers;
 mod types;
 
-pub use assemble::{Lightning, Parts};
+pub use assemble::{Lightning, Parts, Watching};
 pub use breach::{Breaches, is_penalty};
 pub use events::EventHandler;
 pub use keys::Keys;

@@ -1,7 +1,7 @@
 //! The running node: everything open, and what a person can ask of it.
 //!
 //! `sync` brings it to the chain's tip; `run` connects and settles it; `money` receives and pays; `channels` opens and closes;
-//! `safety` says what is at risk. `tasks` is what runs all the time, `doors` who is at work inside, `stop` the way out. Who
+//! `safety` says what is at risk. `watch` is the node that only watches. `tasks` is what runs all the time, `doors` who is at work inside, `stop` the way out. Who
 //! may start or stop it is decided in `lifecycle`.
 
 mod channels;
@@ -12,6 +12,7 @@ mod safety;
 mod stop;
 mod sync;
 mod tasks;
+mod watch;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -37,6 +38,7 @@ use crate::seed::Seed;
 use doors::Doors;
 pub(crate) use sync::OnDrop;
 use tasks::Tasks;
+pub(crate) use watch::{Vouched, WatchNode};
 
 const TIP: &str = "tip";
 const FEES: &str = "fees";

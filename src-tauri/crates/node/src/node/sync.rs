@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use super::{Checkpoint, FEES, Kind, Node, NodeEvent, Result, TIP, lock, rows};
 use crate::chain::fees::Estimates;
-use crate::chain::{Depth, Follower, Round, Sent, Tip};
+use crate::chain::{Broadcaster, Depth, Follower, Round, Sent, Source, Tip};
 use crate::clock;
 
 impl Node {
@@ -172,7 +172,7 @@ impl Node {
     async fn send_all(&self) {
         self.send_broadcasts().await;
         for transaction in self.wallet.unconfirmed() {
-            self.send(&transaction).await;
+            send(&*self.chain, &transaction).await;
         }
     }
 
@@ -180,35 +180,40 @@ impl Node {
     /// await: what was not sent still waits.
     pub(super) async fn send_broadcasts(&self) {
         let _turn = self.send_turn.lock().await;
-        for transaction in self.broadcaster.waiting() {
-            if self.send(&transaction).await {
-                self.broadcaster.sent(&transaction);
-            }
-        }
+        send_waiting(&*self.chain, &self.broadcaster).await;
     }
+}
 
-    /// Sends one transaction; false if it is not known whether it arrived.
-    async fn send(&self, transaction: &bitcoin::Transaction) -> bool {
-        let txid = transaction.compute_txid();
-        match self.chain.send(transaction).await {
-            Ok(Sent::Accepted) => {
-                tracing::info!(%txid, "transaction sent");
-                true
-            }
-            Ok(Sent::Refused(why)) => {
-                // Often another transaction has taken the same coins already, as LDK expects of claims.
-                tracing::info!(%txid, why, "transaction refused");
-                true
-            }
-            Err(error) => {
-                tracing::warn!(%txid, detail = error.detail(), "transaction not sent");
-                false
-            }
+/// The same for whoever has no other sender beside it.
+pub(super) async fn send_waiting(chain: &dyn Source, broadcaster: &Broadcaster) {
+    for transaction in broadcaster.waiting() {
+        if send(chain, &transaction).await {
+            broadcaster.sent(&transaction);
         }
     }
 }
 
-fn checkpoint(tip: Tip) -> Checkpoint {
+/// Sends one transaction; false if it is not known whether it arrived.
+async fn send(chain: &dyn Source, transaction: &bitcoin::Transaction) -> bool {
+    let txid = transaction.compute_txid();
+    match chain.send(transaction).await {
+        Ok(Sent::Accepted) => {
+            tracing::info!(%txid, "transaction sent");
+            true
+        }
+        Ok(Sent::Refused(why)) => {
+            // Often another transaction has taken the same coins already, as LDK expects of claims.
+            tracing::info!(%txid, why, "transaction refused");
+            true
+        }
+        Err(error) => {
+            tracing::warn!(%txid, detail = error.detail(), "transaction not sent");
+            false
+        }
+    }
+}
+
+pub(super) fn checkpoint(tip: Tip) -> Checkpoint {
     Checkpoint {
         height: tip.height,
         hash: tip.hash,

@@ -14,7 +14,7 @@ use super::{Grant, WakeProgress, history::History};
 use crate::clock;
 use crate::error::{Error, ErrorCode, Result};
 use crate::meter::Meter;
-use crate::node::{Checkpoint, Node};
+use crate::node::{Checkpoint, Node, WatchNode};
 
 /// Stages of a whole wake: all that [`StageName`] has.
 const STAGES: u32 = StageName::Report as u32 + 1;
@@ -76,6 +76,32 @@ impl Wake {
         self.record.last_sync = self.before.map(|checkpoint| checkpoint.at_ms);
         self.channels_before = channels(&node);
         Some(node)
+    }
+
+    /// Whether the wallet is there and cannot be opened as a whole: then it can still be watched.
+    pub fn is_unreadable(&self) -> bool {
+        let open = self.record.stage(StageName::Open);
+        let error = open.and_then(|stage| stage.error.as_ref());
+        error.is_some_and(|error| error.code == ErrorCode::StorageCorrupt)
+    }
+
+    /// The stages of a wake in which only the monitors are up.
+    pub async fn watch(&mut self, node: &WatchNode) {
+        self.before = node.checkpoint();
+        self.record.last_sync = self.before.map(|checkpoint| checkpoint.at_ms);
+        let Some(seen) = self.stage(StageName::Chain, node.sync()).await else {
+            return;
+        };
+        self.record.tip_height = Some(seen.height);
+        self.record.last_sync = Some(seen.at_ms);
+        self.record.blocks_synced = self
+            .before
+            .map_or(0, |before| seen.height.saturating_sub(before.height));
+        let claiming = async {
+            node.claim().await;
+            Ok(())
+        };
+        self.stage(StageName::Sweep, claiming).await;
     }
 
     /// The stages that need a node.

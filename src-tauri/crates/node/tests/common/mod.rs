@@ -2,6 +2,8 @@
 
 #![allow(dead_code, clippy::unwrap_used)] // Each test file uses its own part; a failed unwrap is a failed test.
 
+pub mod cheat;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
