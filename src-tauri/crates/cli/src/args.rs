@@ -1,10 +1,11 @@
 //! What can be asked on the command line.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use bitcoin::Network;
 use clap::{Parser, Subcommand, ValueEnum};
-use pilotlight_node::{GrantKind, PeerAddress};
+use pilotlight_node::{GrantKind, HostPort, PeerAddress};
 
 /// Pilotlight's node without a screen.
 ///
@@ -26,6 +27,23 @@ pub struct Args {
         default_value = "https://mempool.space/signet/api"
     )]
     pub esplora: String,
+    /// Hear the chain by compact block filters from these Bitcoin peers, as HOST:PORT; of several, two
+    /// must agree. The Esplora server is not asked then.
+    #[arg(
+        long,
+        env = "PILOTLIGHT_FILTERS",
+        value_name = "HOST:PORT",
+        value_delimiter = ','
+    )]
+    pub filters: Vec<HostPort>,
+    /// A SOCKS5 proxy for the connections to these peers, such as Tor's at 127.0.0.1:9050.
+    #[arg(
+        long,
+        env = "PILOTLIGHT_FILTERS_PROXY",
+        value_name = "IP:PORT",
+        requires = "filters"
+    )]
+    pub filters_proxy: Option<SocketAddr>,
     /// The liquidity provider, as NODE_ID@HOST:PORT.
     #[arg(long, env = "PILOTLIGHT_LSP")]
     pub lsp: Option<PeerAddress>,

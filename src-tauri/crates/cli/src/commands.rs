@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pilotlight_node::{
-    Config, Error, ErrorCode, Grant, GrantKind, Lifecycle, Node, NodeEvent, Payment, PaymentStatus, Result,
-    WakeReason, WordCount,
+    ChainChoice, Config, Error, ErrorCode, Grant, GrantKind, Lifecycle, Node, NodeEvent, Payment,
+    PaymentStatus, Result, WakeReason, WordCount,
 };
 use serde_json::json;
 use tokio::io::AsyncReadExt;
@@ -26,6 +26,14 @@ const SETTLE_LIMIT: Duration = Duration::from_secs(10);
 /// Does one command.
 pub async fn perform(args: Args) -> Result<Answer> {
     let mut config = Config::new(args.data_dir, args.network, args.esplora);
+    if !args.filters.is_empty() {
+        config.chain = ChainChoice::Filters {
+            // Whoever names a single peer names their own.
+            required: args.filters.len().min(2),
+            peers: args.filters,
+            proxy: args.filters_proxy,
+        };
+    }
     config.lsp = args.lsp;
     let lifecycle = Lifecycle::new(config);
     match args.command {

@@ -1,6 +1,7 @@
 //! What a node needs to be told, and the numbers it lives by, each with the reason for its value.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use bitcoin::secp256k1::PublicKey;
 use lightning::ln::msgs::SocketAddress;
 use serde::{Deserialize, Serialize};
 
+pub use crate::chain::HostPort;
 use crate::error::{Error, ErrorCode, Result};
 
 /// Longest wait for one answer of a chain server. A phone's slow network answers within 1-2 s; a server that needs
@@ -52,6 +54,23 @@ pub const FOREGROUND_SYNC_INTERVAL: Duration = Duration::from_secs(30);
 /// Monitor updates kept as rows before the whole monitor is written again.
 pub const MAX_PENDING_MONITOR_UPDATES: u64 = 25;
 
+/// By which way the chain is heard.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ChainChoice {
+    /// From the Esplora server at [`Config::esplora_url`], which learns which transactions are ours.
+    #[default]
+    Esplora,
+    /// By compact block filters (BIP157) from peers of the Bitcoin network, who do not. No other server is asked.
+    Filters {
+        /// The only peers to use; none to find some through DNS.
+        peers: Vec<HostPort>,
+        /// How many must agree. Less than two only for a node of one's own.
+        required: usize,
+        /// A SOCKS5 proxy (Tor's, for one) for all connections to them.
+        proxy: Option<SocketAddr>,
+    },
+}
+
 /// What a node needs to be told.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -61,6 +80,8 @@ pub struct Config {
     pub network: Network,
     /// Base URL of an Esplora server, without a trailing slash. TLS is required unless it is loopback.
     pub esplora_url: String,
+    /// By which way the chain is heard.
+    pub chain: ChainChoice,
     /// The liquidity provider that a wake connects to, besides the peers we have channels with.
     pub lsp: Option<PeerAddress>,
 }
@@ -73,6 +94,7 @@ impl Config {
             data_dir: data_dir.into(),
             network,
             esplora_url: url.trim_end_matches('/').to_owned(),
+            chain: ChainChoice::Esplora,
             lsp: None,
         }
     }

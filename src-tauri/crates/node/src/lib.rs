@@ -21,7 +21,7 @@ mod seed;
 pub mod wake;
 
 pub use capsules::{CapsuleRestored, CapsuleSlot};
-pub use config::{Config, PeerAddress};
+pub use config::{ChainChoice, Config, HostPort, PeerAddress};
 pub use error::{Error, ErrorClass, ErrorCode, ErrorReport, Result};
 pub use lifecycle::{Grace, LINGER, LINGER_FOR_PAYMENT, Lifecycle};
 pub use models::*;

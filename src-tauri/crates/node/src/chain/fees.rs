@@ -4,6 +4,7 @@
 //! fallbacks. Targets and fallbacks are those of ldk-node.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use bitcoin::FeeRate;
@@ -15,10 +16,15 @@ const HIGHEST_BELIEVED: f64 = 2_000.0;
 /// An Esplora answer to `/fee-estimates`: blocks to confirmation, sat/vB.
 pub type Estimates = HashMap<u16, f64>;
 
+/// The highest floor believed, in sat per 1000 weight units: 200 sat/vB. Bitcoin Core's mempool, full, has asked for a
+/// quarter of it at the worst of times; a peer that asks for more would have us burn money.
+const HIGHEST_FLOOR: u64 = 50_000;
+
 /// The last estimates known.
 #[derive(Default)]
 pub struct Fees {
     estimates: RwLock<Estimates>,
+    floor: AtomicU32,
 }
 
 impl Fees {
@@ -31,6 +37,18 @@ impl Fees {
         if !believed.is_empty() {
             *self.estimates.write().unwrap_or_else(PoisonError::into_inner) = believed;
         }
+    }
+
+    /// Takes in the lowest rate at which a transaction is passed on at all. For sources that have no estimates: whatever was
+    /// known last is raised to it.
+    pub fn raise_to(&self, floor: FeeRate) {
+        let floor = floor.to_sat_per_kwu().min(HIGHEST_FLOOR);
+        self.floor
+            .store(u32::try_from(floor).unwrap_or(0), Ordering::Relaxed);
+    }
+
+    fn floor(&self) -> u32 {
+        self.floor.load(Ordering::Relaxed).max(FEERATE_FLOOR_SATS_PER_KW)
     }
 
     /// The estimates as they are, to be kept on disk.
@@ -65,10 +83,7 @@ impl Fees {
     }
 
     fn rate(&self, blocks: u16, fallback: u32) -> FeeRate {
-        let rate = self
-            .within(blocks)
-            .unwrap_or(fallback)
-            .max(FEERATE_FLOOR_SATS_PER_KW);
+        let rate = self.within(blocks).unwrap_or(fallback).max(self.floor());
         FeeRate::from_sat_per_kwu(u64::from(rate))
     }
 }
@@ -92,7 +107,14 @@ impl FeeEstimator for Fees {
             ConfirmationTarget::MinAllowedNonAnchorChannelRemoteFee => estimate.saturating_sub(250),
             _ => estimate,
         };
-        adjusted.max(FEERATE_FLOOR_SATS_PER_KW)
+        match target {
+            // What we let a peer pay: raised by a busy hour, it would close channels that are fine.
+            ConfirmationTarget::MinAllowedAnchorChannelRemoteFee
+            | ConfirmationTarget::MinAllowedNonAnchorChannelRemoteFee => {
+                adjusted.max(FEERATE_FLOOR_SATS_PER_KW)
+            }
+            _ => adjusted.max(self.floor()),
+        }
     }
 }
 
@@ -135,6 +157,22 @@ mod tests {
         assert_eq!(
             fees.get_est_sat_per_1000_weight(ConfirmationTarget::ChannelCloseMinimum),
             FEERATE_FLOOR_SATS_PER_KW
+        );
+    }
+
+    #[test]
+    fn a_floor_raises_what_we_pay_within_reason_and_not_what_we_let_peers_pay() {
+        let fees = Fees::default();
+        fees.update(HashMap::from([(1, 20.0), (144, 2.0)]));
+        fees.raise_to(FeeRate::from_sat_per_kwu(1_000));
+        let rate = |target| fees.get_est_sat_per_1000_weight(target);
+        assert_eq!(rate(ConfirmationTarget::ChannelCloseMinimum), 1_000);
+        assert_eq!(rate(ConfirmationTarget::MinAllowedAnchorChannelRemoteFee), 500);
+        assert_eq!(rate(ConfirmationTarget::UrgentOnChainSweep), 5_000);
+        fees.raise_to(FeeRate::from_sat_per_kwu(u64::MAX));
+        assert_eq!(
+            u64::from(rate(ConfirmationTarget::ChannelCloseMinimum)),
+            HIGHEST_FLOOR
         );
     }
 }

@@ -1,12 +1,13 @@
 //! What the chain says, brought to LDK and BDK.
 //!
-//! `source` is the contract of every chain source, `watch` knows what LDK wants watched, `esplora` is a source, `gate`
+//! `source` is the contract of every chain source, `watch` knows what LDK wants watched, `esplora` and `filters` are sources, `gate`
 //! stands between a source and the node so that nothing unproven or late gets through, `fees` keeps the estimates,
 //! `broadcast` sends transactions.
 
 pub mod broadcast;
 pub mod esplora;
 pub mod fees;
+pub mod filters;
 pub mod gate;
 pub mod source;
 pub mod watch;
@@ -14,5 +15,6 @@ pub mod watch;
 pub use broadcast::Broadcaster;
 pub use esplora::EsploraSource;
 pub use fees::Fees;
+pub use filters::{FiltersSource, HostPort};
 pub use source::{Checkpoint, Depth, Follower, Round, Sent, Source, Tip};
 pub use watch::{Registrar, Watch};

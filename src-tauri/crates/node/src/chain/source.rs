@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bitcoin::block::Header;
-use bitcoin::{BlockHash, Transaction};
+use bitcoin::{BlockHash, FeeRate, Transaction};
 use futures::future::BoxFuture;
 use lightning::chain::Confirm;
 use serde::{Deserialize, Serialize};
@@ -87,6 +87,9 @@ pub struct Round<'a> {
     /// The last true checkpoint. Every follower and the wallet may be ahead of it, none is behind it, unless `whole` is
     /// false or a follower is new.
     pub known: Option<Checkpoint>,
+    /// The blocks (height and hash) that the followers hold to be the best, each its own, when the round begins. Telling
+    /// one of them of a lower block of the same chain is telling it of a reorganisation.
+    pub heads: Vec<(u32, BlockHash)>,
     /// Whether everything that follows the chain takes part. If not (monitors alone), a source must not note for later
     /// rounds that "everybody was told".
     pub whole: bool,
@@ -105,6 +108,7 @@ impl<'a> Round<'a> {
             wallet,
             depth: Depth::Quick,
             known: None,
+            heads: Vec::new(),
             whole: false,
             progress: Box::new(|_, _| {}),
             barrier: Box::new(|_| Box::pin(std::future::ready(Ok(())))),
@@ -125,6 +129,13 @@ impl<'a> Round<'a> {
         self.whole = true;
         self.known = known;
         self.barrier = barrier;
+        self
+    }
+
+    /// Says which blocks the followers hold to be the best.
+    #[must_use]
+    pub fn heads(mut self, heads: Vec<(u32, BlockHash)>) -> Self {
+        self.heads = heads;
         self
     }
 
@@ -228,6 +239,11 @@ pub trait Source: Send + Sync {
     /// Typed by cause.
     async fn fees(&self) -> Result<Option<Estimates>>;
 
+    /// The lowest rate at which a transaction is passed on at all, if this source has heard of one.
+    fn floor(&self) -> Option<FeeRate> {
+        None
+    }
+
     /// Sends a transaction.
     ///
     /// # Errors
@@ -242,4 +258,10 @@ pub trait Source: Send + Sync {
 
     /// Requests made since the source was made, to be put into wake records as differences.
     fn requests(&self) -> u64;
+
+    /// What a person or the wake record should know of and no error says: a peer that was caught in a lie, for one. Each is
+    /// given once.
+    fn take_reports(&self) -> Vec<String> {
+        Vec::new()
+    }
 }

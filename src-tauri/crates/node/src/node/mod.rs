@@ -25,9 +25,9 @@ use pilotlight_store::{Capsules, OpenError, Store};
 use tokio::sync::broadcast;
 
 use crate::capsules;
-use crate::chain::{Broadcaster, EsploraSource, Fees, Source, Watch};
+use crate::chain::{Broadcaster, EsploraSource, Fees, FiltersSource, Source, Watch, filters};
 pub use crate::chain::{Checkpoint, Depth};
-use crate::config::{Config, PeerAddress};
+use crate::config::{ChainChoice, Config, PeerAddress};
 use crate::error::{Error, ErrorCode, Result};
 use crate::lightning::{Breaches, EventHandler, Keys, Lightning, Parts, Payments, Peers};
 use crate::lock::lock;
@@ -96,7 +96,7 @@ impl Node {
         let capsules = capsules::capsules(config, &keys);
         let store = Arc::new(Store::open(config.store_dir()).map_err(|e| open_error(&e))?);
         capsules::must_be_live(&store)?;
-        let chain: Arc<dyn Source> = Arc::new(EsploraSource::new(&config.esplora_url)?);
+        let chain = source(config, &store)?;
         let watch = Arc::new(Watch::default());
         let fees = Arc::new(Fees::default());
         if let Some(known) = rows::read(&store, Kind::Chain, FEES)? {
@@ -248,6 +248,26 @@ impl Node {
         // Nobody may be listening, which is fine.
         let _ = self.events.send(event);
     }
+}
+
+/// The chain source that was chosen.
+fn source(config: &Config, store: &Arc<Store>) -> Result<Arc<dyn Source>> {
+    Ok(match &config.chain {
+        ChainChoice::Esplora => Arc::new(EsploraSource::new(&config.esplora_url)?),
+        ChainChoice::Filters {
+            peers,
+            required,
+            proxy,
+        } => {
+            let settings = filters::Settings {
+                network: config.network,
+                peers: peers.clone(),
+                required: *required,
+                proxy: *proxy,
+            };
+            Arc::new(FiltersSource::new(settings, Arc::clone(store))?)
+        }
+    })
 }
 
 /// Sums what is ours for certain or after a wait. The outputs of a cooperative close pay to the on-chain wallet directly

@@ -123,7 +123,25 @@ impl Node {
         ];
         Round::new(followers, Arc::clone(&self.watch), Arc::clone(&self.wallet))
             .depth(depth)
+            .heads(self.heads())
             .whole(self.checkpoint(), Box::new(|tip| Box::pin(self.make_true(tip))))
+    }
+
+    /// What each follower holds to be the best block.
+    fn heads(&self) -> Vec<(u32, bitcoin::BlockHash)> {
+        let monitors = self.lightning.chain_monitor.list_monitors();
+        let monitors = monitors.into_iter().filter_map(|id| {
+            let monitor = self.lightning.chain_monitor.get_monitor(id).ok()?;
+            Some(monitor.current_best_block())
+        });
+        let others = [
+            self.lightning.channels.current_best_block(),
+            self.lightning.sweeper.current_best_block(),
+        ];
+        monitors
+            .chain(others)
+            .map(|best| (best.height, best.block_hash))
+            .collect()
     }
 
     /// The barrier of a round: everything on disk, then the row.
@@ -144,6 +162,9 @@ impl Node {
     }
 
     fn take_fees(&self, fees: Result<Option<Estimates>>) -> Result<()> {
+        if let Some(floor) = self.chain.floor() {
+            self.fees.raise_to(floor);
+        }
         match fees {
             Ok(Some(estimates)) => {
                 self.fees.update(estimates);

@@ -18,9 +18,9 @@ use pilotlight_store::{Capsules, Standing, Store};
 use tokio::sync::broadcast;
 
 use super::sync::{checkpoint, send_waiting};
-use super::{FEES, Kind, Node, TIP, open_error};
+use super::{FEES, Kind, Node, TIP, open_error, source};
 use crate::capsules;
-use crate::chain::{Broadcaster, Checkpoint, Depth, EsploraSource, Fees, Follower, Round, Source, Watch};
+use crate::chain::{Broadcaster, Checkpoint, Depth, Fees, Follower, Round, Source, Watch};
 use crate::config::Config;
 use crate::error::{Error, ErrorCode, Result};
 use crate::lightning::{Breaches, Keys, Parts, Watching};
@@ -115,7 +115,7 @@ impl Node {
             "watching only"
         );
         Ok(WatchNode {
-            chain: Arc::new(EsploraSource::new(&config.esplora_url)?),
+            chain: source(config, &store)?,
             breaches: Breaches::new(Arc::clone(&store), events),
             checkpoint: Mutex::new(behind(&watching, rows::read(&store, Kind::Chain, TIP)?)),
             looked: AtomicBool::new(false),
@@ -280,7 +280,15 @@ impl WatchNode {
             Arc::clone(&self.watching.chain_monitor) as Follower,
             Arc::clone(&self.watching.sweeper) as Follower,
         ];
-        Round::new(followers, Arc::clone(&self.watch), Arc::clone(&self.wallet)).depth(Depth::Quick)
+        let monitors = self.watching.chain_monitor.list_monitors().into_iter();
+        let bests = monitors.filter_map(|id| {
+            let monitor = self.watching.chain_monitor.get_monitor(id).ok()?;
+            Some(monitor.current_best_block())
+        });
+        let bests = bests.chain([self.watching.sweeper.current_best_block()]);
+        Round::new(followers, Arc::clone(&self.watch), Arc::clone(&self.wallet))
+            .depth(Depth::Quick)
+            .heads(bests.map(|best| (best.height, best.block_hash)).collect())
     }
 
     async fn handle(&self, event: Event) -> std::result::Result<(), ReplayEvent> {

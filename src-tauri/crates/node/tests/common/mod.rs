@@ -3,6 +3,7 @@
 #![allow(dead_code, clippy::unwrap_used)] // Each test file uses its own part; a failed unwrap is a failed test.
 
 pub mod cheat;
+pub mod faces;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
