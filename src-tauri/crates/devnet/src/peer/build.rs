@@ -4,8 +4,11 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bitcoin::bip32::Xpriv;
+use bitcoin::secp256k1::SecretKey;
 use ldk_node::bitcoin::Network;
 use ldk_node::config::{Config, EsploraSyncConfig};
+use ldk_node::lightning::sign::KeysManager;
 use ldk_node::liquidity::LSPS2ServiceConfig;
 use ldk_node::{Builder, DynStore};
 use rand::RngCore;
@@ -134,6 +137,15 @@ impl Recipe {
             })
             .await
             .map_err(|e| build(&e))?
+    }
+
+    /// The secret half of the node's id, as ldk-node derives it.
+    pub(super) fn key(&self) -> Result<SecretKey, Error> {
+        let master = Xpriv::new_master(Network::Regtest, &self.seed)
+            .map_err(|e| self.failed(&Failure::Build(e.to_string())))?;
+        // The time only makes other keys differ from start to start.
+        let keys = KeysManager::new(&master.private_key.secret_bytes(), 0, 0, true);
+        Ok(keys.get_node_secret_key())
     }
 
     pub(super) fn runtime(&self) -> &Handle {

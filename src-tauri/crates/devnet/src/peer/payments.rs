@@ -3,10 +3,14 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use bitcoin::hashes::{Hash, sha256};
 use bitcoin::hex::{DisplayHex, FromHex};
+use bitcoin::secp256k1::Secp256k1;
 use ldk_node::lightning::ln::channelmanager::PaymentId;
-use ldk_node::lightning::types::payment::PaymentHash;
-use ldk_node::lightning_invoice::{Bolt11Invoice, Bolt11InvoiceDescription, Description};
+use ldk_node::lightning::types::payment::{PaymentHash, PaymentPreimage};
+use ldk_node::lightning_invoice::{
+    Bolt11Invoice, Bolt11InvoiceDescription, Currency, Description, InvoiceBuilder,
+};
 
 use super::{Payment, PaymentState, Peer};
 use crate::Error;
@@ -40,6 +44,39 @@ impl Peer {
     /// # Errors
     /// [`Error::Peer`]
     pub async fn held_invoice(&self, amount_msat: u64, hash: [u8; 32]) -> Result<String, Error> {
+        let invoice = self.hold(amount_msat, hash).await?;
+        Ok(invoice.to_string())
+    }
+
+    /// The same for a payment that may be held for longer than LDK's 24 blocks: its last hop gets `final_cltv` blocks. (A
+    /// payer's whole route may take 1,008.)
+    ///
+    /// # Errors
+    /// [`Error::Peer`]
+    pub async fn long_held_invoice(
+        &self,
+        amount_msat: u64,
+        hash: [u8; 32],
+        final_cltv: u16,
+    ) -> Result<String, Error> {
+        let held = self.hold(amount_msat, hash).await?;
+        // ldk-node offers no other delta, so its invoice is written anew, with its key.
+        let (secp, key) = (Secp256k1::signing_only(), self.inner.recipe.key()?);
+        let rewritten = InvoiceBuilder::new(Currency::Regtest)
+            .amount_milli_satoshis(amount_msat)
+            .description(String::new())
+            .payment_hash(*held.payment_hash())
+            .payment_secret(*held.payment_secret())
+            .duration_since_epoch(held.duration_since_epoch())
+            .expiry_time(held.expiry_time())
+            .min_final_cltv_expiry_delta(u64::from(final_cltv))
+            .basic_mpp()
+            .build_signed(|message| secp.sign_ecdsa_recoverable(message, &key))
+            .map_err(|e| self.failed(format!("making an invoice failed: {e}")))?;
+        Ok(rewritten.to_string())
+    }
+
+    async fn hold(&self, amount_msat: u64, hash: [u8; 32]) -> Result<Bolt11Invoice, Error> {
         let description = Bolt11InvoiceDescription::Direct(Description::empty());
         self.blocking("making an invoice", move |node| {
             node.bolt11_payment().receive_for_hash(
@@ -50,7 +87,30 @@ impl Peer {
             )
         })
         .await
-        .map(|invoice| invoice.to_string())
+    }
+
+    /// Claims a held payment, which has the hash of this preimage. The payer hears of it when it is connected.
+    ///
+    /// # Errors
+    /// [`Error::Peer`]
+    pub async fn claim_held(&self, amount_msat: u64, preimage: [u8; 32]) -> Result<(), Error> {
+        let hash = PaymentHash(sha256::Hash::hash(&preimage).to_byte_array());
+        self.blocking("claiming", move |node| {
+            let payments = node.bolt11_payment();
+            payments.claim_for_hash(hash, amount_msat, PaymentPreimage(preimage))
+        })
+        .await
+    }
+
+    /// Sends a held payment back.
+    ///
+    /// # Errors
+    /// [`Error::Peer`]
+    pub async fn fail_held(&self, hash: [u8; 32]) -> Result<(), Error> {
+        self.blocking("failing a payment", move |node| {
+            node.bolt11_payment().fail_for_hash(PaymentHash(hash))
+        })
+        .await
     }
 
     /// Whether the payment of a [held invoice](Self::held_invoice) has arrived: both sides of the channel are bound to it.
