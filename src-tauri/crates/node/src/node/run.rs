@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bitcoin::secp256k1::PublicKey;
-use lightning::ln::channel_state::ChannelShutdownState;
+use lightning::ln::channel_state::{ChannelShutdownState, InboundHTLCDetails, OutboundHTLCDetails};
 use lightning::ln::channelmanager::RecentPaymentDetails;
 
 use super::{Node, Result};
@@ -17,6 +17,10 @@ const ANSWER: Duration = Duration::from_millis(100);
 
 /// The longest quiet time. A peer further away than that has our channels' state by then, or never.
 const LONGEST_QUIET: Duration = Duration::from_secs(1);
+
+/// A payment that has not moved for so long, peers being connected, is held by somebody on its way or at its end, for
+/// hours perhaps. Each of its steps takes a few round trips, and what a peer has to say of it comes with the connection.
+const HELD: Duration = Duration::from_secs(2);
 
 /// How often the node is looked at while it settles.
 const LOOK: Duration = Duration::from_millis(25);
@@ -99,10 +103,12 @@ impl Node {
         }
     }
 
-    /// Waits until nothing moves any more: no event for a while, no HTLC pending. Not at all if there is nobody who could
-    /// move anything. The caller bounds it in time.
+    /// Waits until nothing moves any more: no event for a while, and no payment on its way between us and a peer. One that
+    /// somebody holds for longer is not waited for. Not at all if there is nobody who could move anything. The caller bounds
+    /// it in time.
     pub async fn settled(&self) {
         let mut handled = self.handler.handled();
+        let mut on_their_way = self.on_their_way();
         let mut quiet_since = tokio::time::Instant::now();
         loop {
             // Nobody is connected and no channel ever was: nothing will come.
@@ -111,19 +117,31 @@ impl Node {
                 return;
             }
             tokio::time::sleep(LOOK).await;
-            let now_handled = self.handler.handled();
-            let pending = self.lightning.channels.list_channels().iter().any(|channel| {
-                self.peers.connected(&channel.counterparty.node_id)
-                    && !(channel.pending_inbound_htlcs.is_empty()
-                        && channel.pending_outbound_htlcs.is_empty())
-            });
-            if now_handled != handled || pending || !self.lightning.commit.idle() {
-                handled = now_handled;
+            let (now_handled, now_on_their_way) = (self.handler.handled(), self.on_their_way());
+            let enough = if now_on_their_way.is_empty() {
+                quiet(round_trip.unwrap_or_default())
+            } else {
+                HELD
+            };
+            if now_handled != handled || now_on_their_way != on_their_way || !self.lightning.commit.idle() {
+                (handled, on_their_way) = (now_handled, now_on_their_way);
                 quiet_since = tokio::time::Instant::now();
-            } else if quiet_since.elapsed() >= quiet(round_trip.unwrap_or_default()) {
+            } else if quiet_since.elapsed() >= enough {
                 return;
             }
         }
+    }
+
+    /// The payments between us and the peers that are connected, with how far they are.
+    fn on_their_way(&self) -> Vec<(Vec<InboundHTLCDetails>, Vec<OutboundHTLCDetails>)> {
+        let channels = self.lightning.channels.list_channels();
+        let connected = channels
+            .into_iter()
+            .filter(|channel| self.peers.connected(&channel.counterparty.node_id));
+        connected
+            .map(|channel| (channel.pending_inbound_htlcs, channel.pending_outbound_htlcs))
+            .filter(|(inbound, outbound)| !(inbound.is_empty() && outbound.is_empty()))
+            .collect()
     }
 
     /// Whether there are channels, or monitors of channels that were.
