@@ -24,8 +24,9 @@ pub const REQUEST_RETRIES: usize = 1;
 /// Addresses looked at beyond the last used one when a wallet is restored (BIP44's gap limit).
 pub const STOP_GAP: usize = 20;
 
-/// Parallel requests of an on-chain scan. More does not help on one HTTP/1.1 connection pool of a phone.
-pub const PARALLEL_REQUESTS: usize = 4;
+/// Requests to one chain server at a time. Each needs a connection of its own (HTTP/1.1), and a handshake once: with eight,
+/// a wallet of a few channels asks everything in three round trips; servers allow a browser six to eight.
+pub const PARALLEL_REQUESTS: usize = 8;
 
 /// How long, in blocks, a peer that force-closes must wait for its money, and so how long we have to see that it
 /// cheated. The most that LDK lets us ask: two weeks asleep are then safe.

@@ -25,6 +25,8 @@ pub use config::{ChainChoice, Config, HostPort, PeerAddress};
 pub use error::{Error, ErrorClass, ErrorCode, ErrorReport, Result};
 pub use lifecycle::{Grace, LINGER, LINGER_FOR_PAYMENT, Lifecycle};
 pub use models::*;
+#[cfg(feature = "oracle")]
+pub use node::oracle;
 pub use node::{Checkpoint, Depth, Node};
 pub use seed::{Found, Seed, SeedFile, SeedStore, WordCount};
 pub use wake::safe_until::{SafeUntil, SafeUntilReason};

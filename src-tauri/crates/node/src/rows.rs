@@ -87,6 +87,14 @@ pub fn replace<T: Serialize>(store: &Store, kind: Kind, key: &str, row: &T, remo
         .map_err(|e| storage(&lightning::io::Error::from(e)))
 }
 
+/// Removes a row; it is gone for good when this returns. Nothing happens if there is none.
+///
+/// # Errors
+/// [`ErrorCode::StorageFailed`].
+pub fn remove(store: &Store, kind: Kind, key: &str) -> Result<()> {
+    KVStoreSync::remove(store, PRIMARY, kind.namespace(), key, false).map_err(|e| storage(&e))
+}
+
 /// The keys of all rows of a kind, sorted.
 ///
 /// # Errors

@@ -29,7 +29,7 @@ async fn every_fault_is_typed_in_time_and_harmless() {
         ("/tx", FaultKind::Hang, SyncTimeout),
         ("/", FaultKind::Garbage, ChainSyncFailed),
         ("/tx", FaultKind::Garbage, ChainSyncFailed),
-        ("/block/*/header", FaultKind::WrongHeader, ChainSyncFailed),
+        ("/blocks", FaultKind::WrongHeader, ChainSyncFailed),
         ("/tx", FaultKind::WrongMerkle, ChainSyncFailed),
         ("/", limit.clone(), RateLimited),
         ("/tx", limit, RateLimited),

@@ -30,7 +30,8 @@ pub enum FaultKind {
         /// Close half way through the body rather than before the status line.
         mid_body: bool,
     },
-    /// `/block/:hash/header` gives the valid header of another block of the chain.
+    /// `/block/:hash/header` gives the valid header of another block of the chain, and `/blocks` the fields of another block
+    /// under the hash of the first.
     WrongHeader,
     /// `/tx/:txid/merkleblock-proof` and `/tx/:txid/merkle-proof` give a valid proof of another transaction.
     WrongMerkle,
@@ -180,7 +181,7 @@ fn matches(pattern: &str, path: &str) -> bool {
 /// Whether a fault of this kind has a meaning for this endpoint.
 fn concerns(kind: &FaultKind, path: &str) -> bool {
     match kind {
-        FaultKind::WrongHeader => matches("/block/*/header", path),
+        FaultKind::WrongHeader => matches("/block/*/header", path) || path.trim_end_matches('/') == "/blocks",
         FaultKind::WrongMerkle => {
             matches("/tx/*/merkleblock-proof", path) || matches("/tx/*/merkle-proof", path)
         }

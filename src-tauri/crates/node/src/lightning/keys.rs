@@ -37,7 +37,8 @@ impl Keys {
     }
 
     fn address(&self) -> Result<bitcoin::Address, ()> {
-        self.wallet.new_address().map_err(|error| {
+        // Not one that a person may hand out: a quick scan of the chain asks for those only.
+        self.wallet.change_address().map_err(|error| {
             tracing::error!(%error, detail = error.detail(), "no address for LDK");
         })
     }

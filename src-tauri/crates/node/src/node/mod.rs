@@ -7,6 +7,8 @@
 mod channels;
 mod doors;
 mod money;
+#[cfg(feature = "oracle")]
+pub mod oracle;
 mod run;
 mod safety;
 mod stop;
@@ -25,7 +27,7 @@ use pilotlight_store::{Capsules, OpenError, Store};
 use tokio::sync::broadcast;
 
 use crate::capsules;
-use crate::chain::{Broadcaster, EsploraSource, Fees, FiltersSource, Source, Watch, filters};
+use crate::chain::{Broadcaster, EsploraSource, Fees, FiltersSource, Source, Watch, esplora, filters};
 pub use crate::chain::{Checkpoint, Depth};
 use crate::config::{ChainChoice, Config, PeerAddress};
 use crate::error::{Error, ErrorCode, Result};
@@ -91,12 +93,22 @@ impl Node {
         seed: &Seed,
         events: broadcast::Sender<NodeEvent>,
     ) -> Result<Arc<Self>> {
+        Self::open_over(config, seed, events, |store| source(config, store))
+    }
+
+    /// The same over a chain source of the caller's.
+    fn open_over(
+        config: &Config,
+        seed: &Seed,
+        events: broadcast::Sender<NodeEvent>,
+        chain: impl FnOnce(&Arc<Store>) -> Result<Arc<dyn Source>>,
+    ) -> Result<Arc<Self>> {
         config.validate()?;
         let keys = seed.keys(config.network)?;
         let capsules = capsules::capsules(config, &keys);
         let store = Arc::new(Store::open(config.store_dir()).map_err(|e| open_error(&e))?);
         capsules::must_be_live(&store)?;
-        let chain = source(config, &store)?;
+        let chain = chain(&store)?;
         let watch = Arc::new(Watch::default());
         let fees = Arc::new(Fees::default());
         if let Some(known) = rows::read(&store, Kind::Chain, FEES)? {
@@ -253,7 +265,10 @@ impl Node {
 /// The chain source that was chosen.
 fn source(config: &Config, store: &Arc<Store>) -> Result<Arc<dyn Source>> {
     Ok(match &config.chain {
-        ChainChoice::Esplora => Arc::new(EsploraSource::new(&config.esplora_url)?),
+        ChainChoice::Esplora => {
+            let store = Some(Arc::clone(store));
+            Arc::new(EsploraSource::new(&config.esplora_url, config.network, store)?)
+        }
         ChainChoice::Filters {
             peers,
             required,
@@ -265,6 +280,8 @@ fn source(config: &Config, store: &Arc<Store>) -> Result<Arc<dyn Source>> {
                 required: *required,
                 proxy: *proxy,
             };
+            // What this source will tell of reorganisations, the other would know nothing of.
+            esplora::forget(store)?;
             Arc::new(FiltersSource::new(settings, Arc::clone(store))?)
         }
     })

@@ -114,7 +114,7 @@ impl Node {
     }
 
     /// A round for everything that follows the chain.
-    fn round(&self, depth: Depth) -> Round<'_> {
+    pub(super) fn round(&self, depth: Depth) -> Round<'_> {
         // Monitors first: what they have to say is worth most.
         let followers = vec![
             Arc::clone(&self.lightning.chain_monitor) as Follower,
@@ -154,7 +154,7 @@ impl Node {
         Ok(())
     }
 
-    fn lightning_synced(&self, tip: Tip) -> Checkpoint {
+    pub(super) fn lightning_synced(&self, tip: Tip) -> Checkpoint {
         let checkpoint = checkpoint(tip);
         *lock(&self.checkpoint) = Some(checkpoint);
         self.lightning_synced.store(true, Ordering::SeqCst);

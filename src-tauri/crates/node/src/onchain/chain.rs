@@ -8,18 +8,23 @@ use std::collections::BTreeSet;
 use bdk_wallet::KeychainKind;
 use bdk_wallet::chain::spk_client::{FullScanRequest, FullScanResponse, SyncRequest, SyncResponse};
 use bdk_wallet::chain::{BlockId, CheckPoint};
-use bitcoin::{Block, OutPoint, ScriptBuf};
+use bitcoin::{Block, OutPoint, ScriptBuf, Transaction};
 
 use super::{Inner, OnchainWallet};
 use crate::chain::Depth;
+use crate::config::STOP_GAP;
 use crate::error::{Error, ErrorCode, Result};
 
 /// Scripts in one request: so many can be asked for, applied and written before a wake is cut off.
 const CHUNK: usize = 50;
 
-/// The newest addresses of each kind that a quick scan asks for even when they were used: someone may pay an address
-/// twice, and that happens soon after the first time or never.
+/// The newest addresses handed out that a quick scan asks for even when they were used: someone may pay an address twice,
+/// and that happens soon after the first time or never.
 const NEWEST: u32 = 3;
+
+/// Of the addresses handed out and never used, a quick scan asks for so many of the newest (BIP44's gap). Somebody who was
+/// given an older one is still found when the app is open.
+const UNUSED: usize = STOP_GAP;
 
 impl OnchainWallet {
     /// Whether the wallet's history was looked for since it was made or restored.
@@ -33,11 +38,12 @@ impl OnchainWallet {
     }
 
     /// The requests for what is new at addresses already handed out, in chunks. Each is applied before the next is sent.
-    /// There is always one, so that the wallet learns the tip.
-    pub fn scan_requests(&self, depth: Depth) -> Vec<SyncRequest<(KeychainKind, u32)>> {
+    /// There is always one, so that the wallet learns the tip. `news` says that LDK has heard of transactions since the last
+    /// scan: they may pay to addresses that nobody else was given.
+    pub fn scan_requests(&self, depth: Depth, news: bool) -> Vec<SyncRequest<(KeychainKind, u32)>> {
         let inner = self.lock();
         let wallet = &inner.wallet;
-        let wanted = inner.wanted(depth);
+        let wanted = inner.wanted(depth, news);
         let expected: Vec<_> = wallet
             .tx_graph()
             .list_expected_spk_txids(
@@ -153,7 +159,7 @@ impl OnchainWallet {
 
 impl Inner {
     /// The scripts to ask for, with their places in the wallet.
-    fn wanted(&self, depth: Depth) -> Vec<((KeychainKind, u32), ScriptBuf)> {
+    fn wanted(&self, depth: Depth, news: bool) -> Vec<((KeychainKind, u32), ScriptBuf)> {
         let index = self.wallet.spk_index();
         let revealed = index.revealed_spks(..);
         if depth == Depth::Deep {
@@ -164,25 +170,42 @@ impl Inner {
             .list_unspent()
             .map(|coin| (coin.keychain, coin.derivation_index))
             .collect();
-        // A payment of ours that is in no block yet pays to its addresses and takes from them; both may change.
-        let pending: BTreeSet<(KeychainKind, u32)> = self
-            .wallet
-            .transactions()
-            .filter(|tx| !tx.chain_position.is_confirmed())
-            .flat_map(|tx| {
-                let inputs = tx.tx_node.tx.input.iter().map(|input| input.previous_output);
-                let spent = inputs.filter_map(|coin| index.txout(coin).map(|(place, _)| place));
-                let outputs = tx.tx_node.tx.output.iter();
-                let paid = outputs.filter_map(|out| index.index_of_spk(out.script_pubkey.clone()).copied());
-                spent.chain(paid).collect::<Vec<_>>()
-            })
+        let paid = |tx: &Transaction| -> Vec<(KeychainKind, u32)> {
+            let outputs = tx.output.iter();
+            outputs
+                .filter_map(|out| index.index_of_spk(out.script_pubkey.clone()).copied())
+                .collect()
+        };
+        // A payment of ours that is in no block yet pays to its addresses and takes from them; both may change. One that was
+        // replaced leaves its addresses as if they had never been used.
+        let (mut pending, mut used) = (BTreeSet::new(), BTreeSet::new());
+        for tx in self.wallet.transactions() {
+            if tx.chain_position.is_confirmed() {
+                used.extend(paid(&tx.tx_node.tx));
+                continue;
+            }
+            let inputs = tx.tx_node.tx.input.iter().map(|input| input.previous_output);
+            pending.extend(inputs.filter_map(|coin| index.txout(coin).map(|(place, _)| place)));
+            pending.extend(paid(&tx.tx_node.tx));
+        }
+        let all: Vec<((KeychainKind, u32), ScriptBuf)> = revealed.collect();
+        let unused = all.iter().rev().map(|(place, _)| *place);
+        let unused: BTreeSet<(KeychainKind, u32)> = unused
+            .filter(|(keychain, at)| *keychain == KeychainKind::External && !used.contains(&(*keychain, *at)))
+            .take(UNUSED)
             .collect();
-        let last = index.last_revealed_indices();
-        revealed
+        let newest = index.last_revealed_index(KeychainKind::External);
+        all.into_iter()
             .filter(|((keychain, at), _)| {
-                let newest = last.get(keychain).is_some_and(|last| at + NEWEST > *last);
                 let place = (*keychain, *at);
-                newest || !index.is_used(*keychain, *at) || coins.contains(&place) || pending.contains(&place)
+                let matters = match keychain {
+                    KeychainKind::External => {
+                        unused.contains(&place) || newest.is_some_and(|newest| at + NEWEST > newest)
+                    }
+                    // Only our own transactions pay here: change, sweeps, and what channels leave when they close.
+                    KeychainKind::Internal => news && !used.contains(&place),
+                };
+                matters || coins.contains(&place) || pending.contains(&place)
             })
             .collect()
     }

@@ -1,391 +1,168 @@
-//! The chain by way of an Esplora server: `lightning-transaction-sync` for LDK, `bdk_esplora` for the on-chain wallet.
+//! The chain by way of an Esplora server.
 //!
-//! `lightning-transaction-sync` says only that it failed; this file finds out why, so that every failure is typed. It
-//! also proves the tip's header before anything is told to the node, which that crate does not.
+//! `http` bounds and counts requests; `api` asks and proves each answer by itself; `ask` asks many things at a time and
+//! sees whether they fit together; `seen` remembers what earlier rounds have settled; `round` tells LDK; `wallet` does
+//! the on-chain wallet's part.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+mod api;
+mod ask;
+mod http;
+mod round;
+mod seen;
+#[cfg(feature = "oracle")]
+pub mod serial;
+mod wallet;
+
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use bdk_esplora::EsploraAsyncExt;
-use bitcoin::{Transaction, Txid};
-use esplora_client::AsyncClient;
-use lightning::chain::{Filter, WatchedOutput};
-use lightning::util::logger::{Logger as LdkLogger, Record};
-use lightning_transaction_sync::EsploraSyncClient;
-use tokio::sync::Notify;
+use bitcoin::{BlockHash, Network, Transaction};
+use pilotlight_store::Store;
 
+use self::api::{Api, Recent};
+use self::round::{Facts, Work};
+use self::seen::Memory;
+use self::wallet::Scan;
 use super::fees::Estimates;
-use super::gate::{Closed, Gate};
-use super::source::{Round, Sent, Source, Tip};
-use super::watch::{Watch, Watched};
-use crate::config::{PARALLEL_REQUESTS, REQUEST_RETRIES, REQUEST_TIMEOUT, STOP_GAP};
-use crate::error::{Error, ErrorCode, Result};
+use super::source::{Depth, Round, Sent, Source, Tip};
+use crate::error::Result;
 use crate::lock::lock;
-use crate::log::Logger;
 
-/// How often one sync may start over because a block was found meanwhile. Blocks come every ten minutes; three in the
-/// seconds of one sync is a source that plays with us.
-const TIP_MOVES: usize = 3;
-
-/// How often the source may contradict itself within one sync. `lightning-transaction-sync` 0.2 would go on for ever;
-/// later versions give up at ten.
-const INCONSISTENCIES: u32 = 10;
-
-/// Longest piece of a server's own words that is kept in an error.
-const QUOTE_LIMIT: usize = 160;
-
-/// One Esplora server, one client for the life of the node.
+/// One Esplora server, for the life of the node.
 pub struct EsploraSource {
-    url: String,
-    client: AsyncClient,
-    engine: Mutex<Arc<Engine>>,
-    tip: Mutex<Option<Tip>>,
-    requests: AtomicU64,
-}
-
-/// `lightning-transaction-sync`, the ear on its log, and how many registrations it was told of.
-struct Engine {
-    sync: EsploraSyncClient<Arc<Ear>>,
-    ear: Arc<Ear>,
-    told: AtomicU64,
+    api: Api,
+    memory: Memory,
+    facts: Mutex<Option<Facts>>,
 }
 
 impl EsploraSource {
-    /// A client that has not connected yet.
+    /// A server that is not connected yet. What it shows is remembered in the store, if there is one.
     ///
     /// # Errors
-    /// [`ErrorCode::Misconfigured`] if no client can be made of the URL.
-    pub fn new(url: &str) -> Result<Self> {
-        let client = esplora_client::Builder::new(url)
-            .timeout(REQUEST_TIMEOUT.as_secs())
-            .max_retries(REQUEST_RETRIES)
-            .build_async()
-            .map_err(|e| Error::new(ErrorCode::Misconfigured, format!("chain server: {e}")))?;
-        let engine = Mutex::new(Arc::new(Engine::new(client.clone())));
+    /// [`crate::ErrorCode::Misconfigured`] if no client can be made of the URL.
+    pub fn new(url: &str, network: Network, store: Option<Arc<Store>>) -> Result<Self> {
         Ok(Self {
-            url: url.to_owned(),
-            client,
-            engine,
-            tip: Mutex::default(),
-            requests: AtomicU64::new(0),
+            api: Api::new(url, network)?,
+            memory: Memory::new(store),
+            facts: Mutex::default(),
         })
     }
 
-    /// The client, for one more request.
-    fn ask(&self) -> &AsyncClient {
-        self.requests.fetch_add(1, Ordering::Relaxed);
-        &self.client
-    }
-
-    /// Makes a new engine that knows nothing of earlier rounds. It will be told all that is to be watched.
-    fn renew(&self) {
-        *lock(&self.engine) = Arc::new(Engine::new(self.client.clone()));
-    }
-
-    /// Asks again what a failed sync asked, to learn what was wrong with the answers.
-    async fn diagnose(&self, watched: &Watched) -> Error {
-        match self.ask_again(watched).await {
-            Err(error) => error,
-            Ok(()) => Error::new(
-                ErrorCode::NetworkUnavailable,
-                "a sync failed, but the same questions were answered well right after it",
-            ),
-        }
-    }
-
-    async fn ask_again(&self, watched: &Watched) -> Result<()> {
-        self.tip().await?;
-        for transaction in &watched.transactions {
-            self.prove(&transaction.txid).await?;
-        }
-        for output in &watched.outputs {
-            let status = self
-                .ask()
-                .get_output_status(&output.outpoint.txid, u64::from(output.outpoint.vout))
-                .await
-                .map_err(|e| classify(&e))?;
-            if let Some(txid) = status.and_then(|status| status.txid) {
-                self.prove(&txid).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Checks what the server says of one transaction: proof, content, block.
-    async fn prove(&self, txid: &Txid) -> Result<()> {
-        let Some(proof) = self
-            .ask()
-            .get_merkle_block(txid)
-            .await
-            .map_err(|e| classify(&e))?
-        else {
-            return Ok(());
+    /// Scans for the on-chain wallet, up to a tip that was known before.
+    async fn scan(&self, round: &Round<'_>, recent: &Recent) -> Result<()> {
+        let known = self.known_under(recent);
+        let scan = Scan {
+            api: &self.api,
+            recent,
+            known: &known,
         };
-        let (mut matches, mut indexes) = (Vec::new(), Vec::new());
-        let root = proof.txn.extract_matches(&mut matches, &mut indexes);
-        if root.ok() != Some(proof.header.merkle_root) || matches != [*txid] {
-            return Err(lie(&format!(
-                "the proof for transaction {txid} proves something else"
-            )));
+        let wallet = &round.wallet;
+        if !wallet.scanned() {
+            return wallet.apply_full_scan(scan.full_scan(wallet.full_scan_request()).await?);
         }
-        match self.ask().get_tx(txid).await.map_err(|e| classify(&e))? {
-            Some(tx) if tx.compute_txid() != *txid => {
-                return Err(lie(&format!(
-                    "asked for transaction {txid}, got {}",
-                    tx.compute_txid()
-                )));
-            }
-            _ => {}
+        let news = round.depth == Depth::Deep || self.news();
+        for request in wallet.scan_requests(round.depth, news) {
+            wallet.apply_scan(scan.sync(request).await?)?;
         }
-        self.ask()
-            .get_block_status(&proof.header.block_hash())
-            .await
-            .map_err(|e| classify(&e))?;
+        if news {
+            self.memory.no_more_news()?;
+        }
         Ok(())
     }
+
+    /// Whether LDK has heard of transactions that the wallet has not looked for yet.
+    fn news(&self) -> bool {
+        let remembered = self.memory.recall(self.endpoint(), Depth::Quick);
+        remembered.is_none_or(|remembered| remembered.seen.news)
+    }
+
+    /// Blocks that the last round found under the same tip.
+    fn known_under(&self, recent: &Recent) -> BTreeMap<BlockHash, u32> {
+        let facts = lock(&self.facts);
+        let same = facts
+            .as_ref()
+            .filter(|facts| facts.recent.tip.hash == recent.tip.hash);
+        same.map(|facts| facts.blocks.clone()).unwrap_or_default()
+    }
+
+    fn work<'a, 'r>(&'a self, round: &'a Round<'r>) -> Work<'a, 'r> {
+        Work {
+            api: &self.api,
+            memory: &self.memory,
+            facts: &self.facts,
+            round,
+        }
+    }
+}
+
+/// Forgets what a server has shown in earlier processes: another kind of source is used now.
+///
+/// # Errors
+/// [`crate::ErrorCode::StorageFailed`].
+pub fn forget(store: &Arc<Store>) -> Result<()> {
+    Memory::new(Some(Arc::clone(store))).forget()
 }
 
 #[async_trait]
 impl Source for EsploraSource {
     fn endpoint(&self) -> &str {
-        &self.url
+        self.api.http().base()
     }
 
     async fn tip(&self) -> Result<Tip> {
-        let hash = self.ask().get_tip_hash().await.map_err(|e| classify(&e))?;
-        let known = *lock(&self.tip);
-        if let Some(tip) = known.filter(|tip| tip.hash == hash) {
-            return Ok(tip);
-        }
-        let header = self
-            .ask()
-            .get_header_by_hash(&hash)
-            .await
-            .map_err(|e| classify(&e))?;
-        if header.block_hash() != hash {
-            return Err(lie(&format!(
-                "asked for the header of {hash}, got that of {}",
-                header.block_hash()
-            )));
-        }
-        if header.validate_pow(header.target()).is_err() {
-            return Err(lie(&format!("the tip {hash} has no proof of work")));
-        }
-        let status = self
-            .ask()
-            .get_block_status(&hash)
-            .await
-            .map_err(|e| classify(&e))?;
-        let (true, Some(height)) = (status.in_best_chain, status.height) else {
-            return Err(lie(&format!("the tip {hash} is not in the best chain")));
-        };
-        let tip = Tip { hash, height, header };
-        *lock(&self.tip) = Some(tip);
-        Ok(tip)
+        Ok(self.api.recent().await?.tip)
     }
 
     async fn sync_lightning(&self, round: &Round<'_>) -> Result<Tip> {
-        for _ in 0..=TIP_MOVES {
-            let tip = self.tip().await?;
-            let gate = Gate::to(tip.hash);
-            let engine = Arc::clone(&lock(&self.engine));
-            engine.ear.inconsistencies.store(0, Ordering::SeqCst);
-            let syncing = async {
-                loop {
-                    let told = engine.tell(&round.watch);
-                    let followers = round.followers().into_iter();
-                    let gated = followers
-                        .map(|follower| Box::new(gate.before(Box::new(follower))))
-                        .collect();
-                    let done = engine.sync.sync(gated).await;
-                    // What was confirmed may have made LDK watch more.
-                    if done.is_err() || gate.closed().is_some() || round.watch.all().registrations == told {
-                        return done;
-                    }
-                }
-            };
-            let done = tokio::select! {
-                done = syncing => done,
-                () = engine.ear.enough.notified() => {
-                    self.renew();
-                    return Err(lie("it contradicted itself ten times in one sync"));
-                }
-            };
-            match (gate.closed(), done) {
-                (None, Ok(())) => {
-                    round.checkpoint(tip).await?;
-                    tracing::debug!(height = tip.height, confirmed = gate.confirmed(), "chain synced");
-                    return Ok(tip);
-                }
-                (None, Err(_)) => return Err(self.diagnose(&round.watch.all()).await),
-                (Some(Closed::TipMoved), _) => self.renew(),
-                (Some(Closed::Lie(what)), _) => {
-                    self.renew();
-                    return Err(lie(&what));
-                }
-            }
-        }
-        Err(lie("its tip moved in every round of one sync"))
+        Ok(self.work(round).sync().await?.tip)
     }
 
     async fn sync_onchain(&self, round: &Round<'_>) -> Result<()> {
-        let wallet = &round.wallet;
-        if !wallet.scanned() {
-            let request = wallet.full_scan_request();
-            let answer = self.ask().full_scan(request, STOP_GAP, PARALLEL_REQUESTS).await;
-            return wallet.apply_full_scan(answer.map_err(|e| classify(&e))?);
+        let recent = self.api.recent().await?;
+        self.scan(round, &recent).await
+    }
+
+    async fn sync(&self, round: &Round<'_>) -> Result<Tip> {
+        let work = self.work(round);
+        let wallet = async {
+            let recent = self.api.recent().await?;
+            self.scan(round, &recent).await
+        };
+        // Each to its end: what LDK must hear is not called off because the wallet's part failed.
+        let (recent, scanned) = tokio::join!(work.sync(), wallet);
+        let recent = recent?;
+        scanned?;
+        if round.depth == Depth::Quick && self.news() {
+            // LDK heard of something while the wallet asked for the fewest addresses.
+            self.scan(round, &recent).await?;
         }
-        for request in wallet.scan_requests(round.depth) {
-            let answer = self.ask().sync(request, PARALLEL_REQUESTS).await;
-            wallet.apply_scan(answer.map_err(|e| classify(&e))?)?;
-        }
-        Ok(())
+        Ok(recent.tip)
     }
 
     async fn fees(&self) -> Result<Option<Estimates>> {
-        let answer = self.ask().get_fee_estimates().await;
-        answer.map(Some).map_err(|e| classify(&e))
+        self.api.fees().await.map(Some)
     }
 
     async fn send(&self, transaction: &Transaction) -> Result<Sent> {
-        match self.ask().broadcast(transaction).await {
-            Ok(()) => Ok(Sent::Accepted),
-            Err(esplora_client::Error::HttpResponse { status: 400, message }) => {
-                // Bitcoin Core's words for "I have it" (in the mempool, or in a block).
-                let known = [
-                    "already in mempool",
-                    "already-in-mempool",
-                    "already known",
-                    "already-known",
-                    "already in utxo",
-                    "already in block chain",
-                ];
-                if known.iter().any(|words| message.to_lowercase().contains(words)) {
-                    Ok(Sent::Accepted)
-                } else {
-                    Ok(Sent::Refused(quote(&message)))
-                }
-            }
-            Err(e) => Err(classify(&e)),
-        }
+        self.api.send(transaction).await
     }
 
     async fn send_package(&self, transactions: &[Transaction]) -> Result<Sent> {
-        match self.ask().submit_package(transactions, None, None).await {
-            Ok(answer) if answer.package_msg == "success" => Ok(Sent::Accepted),
-            Ok(answer) => Ok(Sent::Refused(quote(&answer.package_msg))),
-            Err(esplora_client::Error::HttpResponse { status: 400, message }) => {
-                Ok(Sent::Refused(quote(&message)))
-            }
-            Err(e) => Err(classify(&e)),
+        if let Some(sent) = self.api.send_package(transactions).await? {
+            return Ok(sent);
         }
+        // An older server. One by one is what there is; a parent that pays too little by itself is refused.
+        let mut outcome = Sent::Accepted;
+        for transaction in transactions {
+            if let refused @ Sent::Refused(_) = self.api.send(transaction).await? {
+                outcome = refused;
+            }
+        }
+        Ok(outcome)
     }
 
     fn requests(&self) -> u64 {
-        self.requests.load(Ordering::Relaxed)
+        self.api.http().requests()
     }
-}
-
-impl Engine {
-    fn new(client: AsyncClient) -> Self {
-        let ear = Arc::new(Ear::default());
-        Self {
-            sync: EsploraSyncClient::from_client(client, Arc::clone(&ear)),
-            ear,
-            told: AtomicU64::new(0),
-        }
-    }
-
-    /// Tells it what was registered since it was last told, and gives how many registrations that makes. It takes out
-    /// what is done, so it must not be told twice.
-    fn tell(&self, watch: &Watch) -> u64 {
-        let watched = watch.all();
-        let now = watched.registrations;
-        let told = self.told.swap(now, Ordering::SeqCst);
-        for transaction in watched.transactions.iter().filter(|t| t.registered > told) {
-            for script in &transaction.scripts {
-                self.sync.register_tx(&transaction.txid, script);
-            }
-        }
-        for output in watched
-            .outputs
-            .into_iter()
-            .filter(|output| output.registered > told)
-        {
-            let (txid, index) = (output.outpoint.txid, output.outpoint.vout);
-            // LDK's own outpoints have 16 bits; this one came from LDK.
-            let Ok(index) = u16::try_from(index) else { continue };
-            self.sync.register_output(WatchedOutput {
-                block_hash: None,
-                outpoint: lightning::chain::transaction::OutPoint { txid, index },
-                script_pubkey: output.script,
-            });
-        }
-        now
-    }
-}
-
-/// Passes the engine's log on, and counts how often it had to start over.
-#[derive(Default)]
-struct Ear {
-    inconsistencies: AtomicU32,
-    enough: Notify,
-}
-
-impl LdkLogger for Ear {
-    fn log(&self, record: Record) {
-        if record
-            .args
-            .to_string()
-            .contains("Encountered inconsistency during transaction sync")
-            && self.inconsistencies.fetch_add(1, Ordering::SeqCst) + 1 == INCONSISTENCIES
-        {
-            self.enough.notify_one();
-        }
-        Logger.log(record);
-    }
-}
-
-/// What went wrong with a request, by the four faces.
-fn classify(error: &esplora_client::Error) -> Error {
-    use esplora_client::Error as E;
-    let code = match error {
-        E::Reqwest(e) if e.is_timeout() => ErrorCode::SyncTimeout,
-        // A body that ended early is the network's fault; one that is whole and makes no sense is the server's.
-        E::Reqwest(e) if e.is_decode() && source_is::<serde_json::Error>(e) => ErrorCode::ChainSyncFailed,
-        E::Reqwest(_) | E::HttpResponse { status: 500.., .. } => ErrorCode::NetworkUnavailable,
-        E::HttpResponse { status: 429, .. } => ErrorCode::RateLimited,
-        _ => ErrorCode::ChainSyncFailed,
-    };
-    let detail = match error {
-        E::Reqwest(e) => full_story(e),
-        E::HttpResponse { status, message } => format!("HTTP {status}: {message}"),
-        other => format!("{other:?}"),
-    };
-    Error::new(code, format!("chain server: {}", quote(&detail)))
-}
-
-fn source_is<T: std::error::Error + 'static>(error: &reqwest::Error) -> bool {
-    std::iter::successors(std::error::Error::source(error), |e| e.source())
-        .any(<dyn std::error::Error>::is::<T>)
-}
-
-fn full_story(error: &reqwest::Error) -> String {
-    std::iter::successors(Some(error as &dyn std::error::Error), |e| e.source())
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
-}
-
-fn quote(words: &str) -> String {
-    words
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(QUOTE_LIMIT)
-        .collect()
-}
-
-fn lie(what: &str) -> Error {
-    Error::new(ErrorCode::ChainSyncFailed, format!("chain server: {what}"))
 }

@@ -1,0 +1,566 @@
+//! Esplora's questions, and whatever can be proved of an answer by itself: a header by its hash and work, a
+//! transaction by its id, its place by a merkle proof. What is left to the caller is whether answers fit together.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bitcoin::block::{Header, Version};
+use bitcoin::consensus::encode::serialize_hex;
+use bitcoin::consensus::{Decodable, deserialize};
+use bitcoin::hashes::Hash;
+use bitcoin::hex::FromHex;
+use bitcoin::{
+    Amount, BlockHash, CompactTarget, MerkleBlock, Network, OutPoint, Script, ScriptBuf, Sequence,
+    Transaction, TxIn, TxMerkleNode, TxOut, Txid, Witness, absolute, transaction,
+};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::http::{Http, Posted, quote};
+use crate::chain::fees::Estimates;
+use crate::chain::source::{Sent, Tip};
+use crate::error::{Error, ErrorCode, Result};
+
+/// A hash, a status, a spend: some hundred bytes.
+const SMALL: usize = 16 * 1024;
+
+/// Ten blocks of a few hundred bytes each; some servers add much of their own.
+const BLOCKS: usize = 512 * 1024;
+
+/// A proof in hex: a header and some twenty hashes.
+const PROOF: usize = 64 * 1024;
+
+/// A transaction: a block weighs 4 million units, and a unit is at most a byte.
+const TRANSACTION: usize = 4_000_000;
+
+/// The spends of all outputs of a transaction. A commitment has at most 966 HTLCs (BOLT 3), a spend some 200 bytes.
+const SPENDS: usize = 1024 * 1024;
+
+/// A page of a script's history: 25 confirmed transactions and up to 50 others, of some 2 kB of JSON each as a rule.
+const HISTORY: usize = 8 * 1024 * 1024;
+
+/// Most blocks of one answer that are looked at. Esplora gives ten.
+const MOST_BLOCKS: usize = 16;
+
+/// The least difficulty that is believed of a block of mainnet. It has been above this since 2018 and was some fifteen times as
+/// high in 2026. A header names its own target, so without a floor anybody could make blocks on a laptop; with it, ten blocks
+/// cost more than a phone's wallet holds.
+const MAINNET_DIFFICULTY: f64 = 5e12;
+
+/// Esplora's page of confirmed transactions.
+pub const PAGE: usize = 25;
+
+/// Bitcoin Core's words for "I have it" (in the mempool, or in a block).
+const KNOWN: [&str; 6] = [
+    "already in mempool",
+    "already-in-mempool",
+    "already known",
+    "already-known",
+    "already in utxo",
+    "already in block chain",
+];
+
+/// One Esplora server.
+pub struct Api {
+    http: Http,
+    network: Network,
+}
+
+/// The tip, its header proved, and the blocks under it, which its header commits to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recent {
+    /// The tip.
+    pub tip: Tip,
+    /// Hashes by descending height, the tip's first.
+    hashes: Vec<BlockHash>,
+    /// The header of the last of them.
+    lowest: Header,
+}
+
+impl Recent {
+    /// The block at this height, if it is among them.
+    pub fn at(&self, height: u32) -> Option<BlockHash> {
+        let below = usize::try_from(self.tip.height.checked_sub(height)?).ok()?;
+        self.hashes.get(below).copied()
+    }
+
+    /// The height of this block, if it is among them.
+    pub fn height_of(&self, hash: &BlockHash) -> Option<u32> {
+        let below = self.hashes.iter().position(|known| known == hash)?;
+        self.tip.height.checked_sub(u32::try_from(below).ok()?)
+    }
+
+    /// Heights and hashes, lowest first.
+    pub fn ascending(&self) -> impl Iterator<Item = (u32, BlockHash)> {
+        let lowest = self.tip.height + 1 - u32::try_from(self.hashes.len()).unwrap_or(self.tip.height + 1);
+        (lowest..).zip(self.hashes.iter().rev().copied())
+    }
+}
+
+/// Whether a block is in the best chain, and where.
+#[derive(Debug, Clone, Deserialize)]
+pub struct BlockStatus {
+    /// Whether it is.
+    pub in_best_chain: bool,
+    /// At which height.
+    pub height: Option<u32>,
+}
+
+/// Where a transaction is.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Status {
+    /// Whether it is in a block.
+    pub confirmed: bool,
+    /// At which height.
+    pub block_height: Option<u32>,
+    /// In which block.
+    pub block_hash: Option<BlockHash>,
+    /// The block's time, Unix time in s.
+    pub block_time: Option<u64>,
+}
+
+/// Whether an output is spent.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Spend {
+    /// Whether it is.
+    pub spent: bool,
+    /// By which transaction.
+    pub txid: Option<Txid>,
+    /// Where that is.
+    pub status: Option<Status>,
+}
+
+/// The proved place of a transaction.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    /// The block's header, with its work.
+    pub header: Header,
+    /// The transaction's position in the block.
+    pub position: usize,
+}
+
+/// A transaction of a script's history. Its id is proved, its place is not.
+#[derive(Debug, Clone)]
+pub struct HistoryItem {
+    /// Its id.
+    pub txid: Txid,
+    /// The transaction.
+    pub transaction: Arc<Transaction>,
+    /// The outputs it spends, as the server has them.
+    pub spent: Vec<(OutPoint, TxOut)>,
+    /// Where it is, as the server says.
+    pub status: Status,
+}
+
+impl Api {
+    /// A server that is not connected yet.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Misconfigured`].
+    pub fn new(url: &str, network: Network) -> Result<Self> {
+        let http = Http::new(url)?;
+        Ok(Self { http, network })
+    }
+
+    /// The client under it.
+    pub fn http(&self) -> &Http {
+        &self.http
+    }
+
+    /// The best block's hash, nothing proved.
+    ///
+    /// # Errors
+    /// Typed by cause.
+    pub async fn tip_hash(&self) -> Result<BlockHash> {
+        let bytes = self.must("/blocks/tip/hash", SMALL).await?;
+        text(&bytes)?.trim().parse().map_err(|e| garbled("tip", &e))
+    }
+
+    /// The tip and the blocks under it. The tip's height is the server's word, everything else is proved.
+    ///
+    /// # Errors
+    /// Typed by cause; [`ErrorCode::ChainSyncFailed`] if the blocks are not a chain or carry no work.
+    pub async fn recent(&self) -> Result<Recent> {
+        let blocks = self.blocks("/blocks").await?;
+        let Some(&(height, header)) = blocks.first() else {
+            return Err(lie("it has no blocks"));
+        };
+        let tip = Tip {
+            hash: header.block_hash(),
+            height,
+            header,
+        };
+        let hashes = blocks.iter().map(|(_, header)| header.block_hash()).collect();
+        let lowest = blocks.last().map_or(header, |(_, header)| *header);
+        Ok(Recent { tip, hashes, lowest })
+    }
+
+    /// The same chain, proved further down, to this height. Ten blocks a question.
+    ///
+    /// # Errors
+    /// Typed by cause; [`ErrorCode::ChainSyncFailed`] if the blocks below do not belong to it.
+    pub async fn extended(&self, recent: &Recent, height: u32) -> Result<Recent> {
+        let mut recent = recent.clone();
+        while recent.at(height).is_none() {
+            let known = u32::try_from(recent.hashes.len()).unwrap_or(u32::MAX);
+            let next = recent.tip.height.checked_sub(known);
+            let next = next.ok_or_else(|| lie("its chain is longer than its height"))?;
+            let blocks = self.blocks(&format!("/blocks/{next}")).await?;
+            let fits = blocks.first().is_some_and(|(height, header)| {
+                *height == next && header.block_hash() == recent.lowest.prev_blockhash
+            });
+            let Some((_, lowest)) = blocks.last().filter(|_| fits) else {
+                return Err(lie(&format!(
+                    "its block at height {next} is not under the one above it"
+                )));
+            };
+            recent.lowest = *lowest;
+            recent
+                .hashes
+                .extend(blocks.iter().map(|(_, header)| header.block_hash()));
+        }
+        Ok(recent)
+    }
+
+    /// Blocks by descending height, each with its work and under the one before it.
+    async fn blocks(&self, path: &str) -> Result<Vec<(u32, Header)>> {
+        #[derive(Deserialize)]
+        struct Block {
+            id: BlockHash,
+            height: u32,
+            version: i32,
+            timestamp: u32,
+            merkle_root: TxMerkleNode,
+            previousblockhash: Option<BlockHash>,
+            nonce: u32,
+            bits: u32,
+        }
+        let blocks: Vec<Block> = json(&self.must(path, BLOCKS).await?)?;
+        let mut chain: Vec<(u32, Header)> = Vec::new();
+        for block in blocks.into_iter().take(MOST_BLOCKS) {
+            let header = Header {
+                version: Version::from_consensus(block.version),
+                prev_blockhash: block.previousblockhash.unwrap_or(BlockHash::all_zeros()),
+                merkle_root: block.merkle_root,
+                time: block.timestamp,
+                bits: CompactTarget::from_consensus(block.bits),
+                nonce: block.nonce,
+            };
+            if header.block_hash() != block.id {
+                return Err(lie(&format!("block {} is not what its hash says", block.id)));
+            }
+            self.must_carry_work(&header)?;
+            if let Some((height, above)) = chain.last()
+                && (above.prev_blockhash != block.id || *height != block.height.saturating_add(1))
+            {
+                return Err(lie(&format!("block {} is not under the one above it", block.id)));
+            }
+            chain.push((block.height, header));
+        }
+        Ok(chain)
+    }
+
+    /// Whether a header's hash meets its target, and the target is one that the network could have today.
+    fn must_carry_work(&self, header: &Header) -> Result<()> {
+        let worked = header.validate_pow(header.target()).is_ok();
+        let enough =
+            self.network != Network::Bitcoin || header.target().difficulty_float() >= MAINNET_DIFFICULTY;
+        if worked && enough {
+            Ok(())
+        } else {
+            let hash = header.block_hash();
+            Err(lie(&format!("block {hash} has no proof of work worth the name")))
+        }
+    }
+
+    /// Whether a block is in the best chain.
+    ///
+    /// # Errors
+    /// Typed by cause.
+    pub async fn block_status(&self, hash: &BlockHash) -> Result<BlockStatus> {
+        let path = format!("/block/{hash}/status");
+        match self.http.get(&path, SMALL).await? {
+            Some(bytes) => json(&bytes),
+            // Some servers know nothing of a block that is not in the best chain.
+            None => Ok(BlockStatus {
+                in_best_chain: false,
+                height: None,
+            }),
+        }
+    }
+
+    /// The hash of the best chain's block at a height; `None` above the tip.
+    ///
+    /// # Errors
+    /// Typed by cause.
+    pub async fn block_at(&self, height: u32) -> Result<Option<BlockHash>> {
+        match self.http.get(&format!("/block-height/{height}"), SMALL).await? {
+            Some(bytes) => {
+                let hash = text(&bytes)?.trim().parse();
+                hash.map(Some).map_err(|e| garbled("block hash", &e))
+            }
+            None => Ok(None),
+        }
+    }
+
+    /// Whether an output is spent. An output that the server does not know is not spent.
+    ///
+    /// # Errors
+    /// Typed by cause.
+    pub async fn spend(&self, outpoint: &OutPoint) -> Result<Option<Spend>> {
+        let OutPoint { txid, vout } = outpoint;
+        match self
+            .http
+            .get(&format!("/tx/{txid}/outspend/{vout}"), SMALL)
+            .await?
+        {
+            Some(bytes) => json(&bytes).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The same of all outputs of a transaction, in their order; `None` if the server does not know it.
+    ///
+    /// # Errors
+    /// Typed by cause.
+    pub async fn spends(&self, txid: &Txid) -> Result<Option<Vec<Spend>>> {
+        match self.http.get(&format!("/tx/{txid}/outspends"), SPENDS).await? {
+            Some(bytes) => json(&bytes).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The proved place of a transaction; `None` if it is in no block.
+    ///
+    /// # Errors
+    /// Typed by cause; [`ErrorCode::ChainSyncFailed`] if the proof proves something else.
+    pub async fn place(&self, txid: &Txid) -> Result<Option<Place>> {
+        let Some(bytes) = self
+            .http
+            .get(&format!("/tx/{txid}/merkleblock-proof"), PROOF)
+            .await?
+        else {
+            return Ok(None);
+        };
+        let proof: MerkleBlock = hex(&bytes)?;
+        let (mut matches, mut indexes) = (Vec::new(), Vec::new());
+        let root = proof.txn.extract_matches(&mut matches, &mut indexes);
+        let (Ok(root), [found], [position]) = (root, &matches[..], &indexes[..]) else {
+            return Err(lie(&format!("the proof for transaction {txid} is none")));
+        };
+        if root != proof.header.merkle_root || found != txid {
+            return Err(lie(&format!(
+                "the proof for transaction {txid} proves something else"
+            )));
+        }
+        self.must_carry_work(&proof.header)?;
+        let position = usize::try_from(*position).map_err(|e| garbled("position", &e))?;
+        Ok(Some(Place {
+            header: proof.header,
+            position,
+        }))
+    }
+
+    /// A transaction; `None` if the server does not know it.
+    ///
+    /// # Errors
+    /// Typed by cause; [`ErrorCode::ChainSyncFailed`] if it is another one, or cannot be one.
+    pub async fn transaction(&self, txid: &Txid) -> Result<Option<Transaction>> {
+        let Some(bytes) = self.http.get(&format!("/tx/{txid}/raw"), TRANSACTION).await? else {
+            return Ok(None);
+        };
+        let transaction: Transaction = deserialize(&bytes).map_err(|e| garbled("transaction", &e))?;
+        let got = transaction.compute_txid();
+        if got != *txid {
+            return Err(lie(&format!("asked for transaction {txid}, got {got}")));
+        }
+        // A merkle tree cannot tell a transaction of 64 bytes from two hashes, so its place cannot be proved.
+        if transaction.total_size() == 64 {
+            return Err(lie(&format!("transaction {txid} has 64 bytes")));
+        }
+        // LDK takes it for granted that no transaction makes money, and panics over one that does.
+        let mut sum = Amount::ZERO;
+        for output in &transaction.output {
+            sum = match sum.checked_add(output.value) {
+                Some(sum) if output.value <= Amount::MAX_MONEY && sum <= Amount::MAX_MONEY => sum,
+                _ => return Err(lie(&format!("transaction {txid} is worth more than there is"))),
+            };
+        }
+        Ok(Some(transaction))
+    }
+
+    /// A page of a script's history: unconfirmed and the newest confirmed ones, or the confirmed ones after `after`.
+    ///
+    /// # Errors
+    /// Typed by cause; [`ErrorCode::ChainSyncFailed`] if a transaction is not what its id says.
+    pub async fn history(&self, script: &Script, after: Option<&Txid>) -> Result<Vec<HistoryItem>> {
+        let hash = script_hash(script);
+        let path = match after {
+            Some(txid) => format!("/scripthash/{hash}/txs/chain/{txid}"),
+            None => format!("/scripthash/{hash}/txs"),
+        };
+        let items: Vec<JsonTransaction> = json(&self.must(&path, HISTORY).await?)?;
+        items.into_iter().map(JsonTransaction::checked).collect()
+    }
+
+    /// Fee estimates: blocks to confirmation, sat/vB.
+    ///
+    /// # Errors
+    /// Typed by cause.
+    pub async fn fees(&self) -> Result<Estimates> {
+        let estimates: HashMap<String, f64> = json(&self.must("/fee-estimates", SMALL).await?)?;
+        let known = estimates.into_iter();
+        Ok(known
+            .filter_map(|(blocks, rate)| Some((blocks.parse().ok()?, rate)))
+            .collect())
+    }
+
+    /// Sends a transaction.
+    ///
+    /// # Errors
+    /// Typed by cause, when it is not known whether the server has it.
+    pub async fn send(&self, transaction: &Transaction) -> Result<Sent> {
+        match self.http.post("/tx", serialize_hex(transaction), SMALL).await? {
+            Posted::Answer(_) => Ok(Sent::Accepted),
+            Posted::Refused(words) => {
+                let lower = words.to_lowercase();
+                if KNOWN.iter().any(|known| lower.contains(known)) {
+                    Ok(Sent::Accepted)
+                } else {
+                    Ok(Sent::Refused(words))
+                }
+            }
+            Posted::Unknown => Err(lie("it takes no transactions")),
+        }
+    }
+
+    /// Sends transactions as one package, parents first; `None` if the server takes no packages.
+    ///
+    /// # Errors
+    /// Typed by cause, when it is not known whether the server has them.
+    pub async fn send_package(&self, transactions: &[Transaction]) -> Result<Option<Sent>> {
+        #[derive(Deserialize)]
+        struct Answer {
+            package_msg: String,
+        }
+        let hex: Vec<String> = transactions.iter().map(serialize_hex).collect();
+        let content = serde_json::to_string(&hex).map_err(|e| Error::new(ErrorCode::Internal, e))?;
+        match self.http.post("/txs/package", content, SPENDS).await? {
+            Posted::Answer(bytes) => {
+                let answer: Answer = json(&bytes)?;
+                if answer.package_msg == "success" {
+                    Ok(Some(Sent::Accepted))
+                } else {
+                    Ok(Some(Sent::Refused(quote(&answer.package_msg))))
+                }
+            }
+            Posted::Refused(words) => Ok(Some(Sent::Refused(words))),
+            Posted::Unknown => Ok(None),
+        }
+    }
+
+    async fn must(&self, path: &str, limit: usize) -> Result<Vec<u8>> {
+        let found = self.http.get(path, limit).await?;
+        found.ok_or_else(|| lie(&format!("it has no {path}")))
+    }
+}
+
+/// A transaction in Esplora's JSON.
+#[derive(Deserialize)]
+struct JsonTransaction {
+    txid: Txid,
+    version: i32,
+    locktime: u32,
+    vin: Vec<JsonInput>,
+    vout: Vec<JsonOutput>,
+    status: Status,
+}
+
+#[derive(Deserialize)]
+struct JsonInput {
+    txid: Txid,
+    vout: u32,
+    scriptsig: ScriptBuf,
+    #[serde(default)]
+    witness: Vec<String>,
+    sequence: u32,
+    prevout: Option<JsonOutput>,
+}
+
+#[derive(Deserialize)]
+struct JsonOutput {
+    scriptpubkey: ScriptBuf,
+    value: u64,
+}
+
+impl JsonOutput {
+    fn output(self) -> TxOut {
+        TxOut {
+            value: Amount::from_sat(self.value),
+            script_pubkey: self.scriptpubkey,
+        }
+    }
+}
+
+impl JsonTransaction {
+    fn checked(self) -> Result<HistoryItem> {
+        let (mut input, mut spent) = (Vec::new(), Vec::new());
+        for vin in self.vin {
+            let previous_output = OutPoint::new(vin.txid, vin.vout);
+            let witness: std::result::Result<Vec<Vec<u8>>, _> =
+                vin.witness.iter().map(|item| Vec::from_hex(item)).collect();
+            input.push(TxIn {
+                previous_output,
+                script_sig: vin.scriptsig,
+                sequence: Sequence(vin.sequence),
+                witness: Witness::from_slice(&witness.map_err(|e| garbled("witness", &e))?),
+            });
+            if let Some(output) = vin.prevout {
+                spent.push((previous_output, output.output()));
+            }
+        }
+        let transaction = Transaction {
+            version: transaction::Version(self.version),
+            lock_time: absolute::LockTime::from_consensus(self.locktime),
+            input,
+            output: self.vout.into_iter().map(JsonOutput::output).collect(),
+        };
+        let got = transaction.compute_txid();
+        if got != self.txid {
+            return Err(lie(&format!("what it calls transaction {} is {got}", self.txid)));
+        }
+        Ok(HistoryItem {
+            txid: got,
+            transaction: Arc::new(transaction),
+            spent,
+            status: self.status,
+        })
+    }
+}
+
+/// How Esplora names a script: the SHA-256 of its bytes.
+fn script_hash(script: &Script) -> bitcoin::hashes::sha256::Hash {
+    Hash::hash(script.as_bytes())
+}
+
+fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|e| garbled("answer", &e))
+}
+
+fn hex<T: Decodable>(bytes: &[u8]) -> Result<T> {
+    let bytes = Vec::from_hex(text(bytes)?.trim()).map_err(|e| garbled("hex", &e))?;
+    deserialize(&bytes).map_err(|e| garbled("answer", &e))
+}
+
+fn text(bytes: &[u8]) -> Result<&str> {
+    std::str::from_utf8(bytes).map_err(|e| garbled("text", &e))
+}
+
+fn garbled(what: &str, error: &dyn std::fmt::Display) -> Error {
+    lie(&format!("a garbled {what}: {}", quote(&error.to_string())))
+}
+
+/// The error for a server whose word cannot be true.
+pub fn lie(what: &str) -> Error {
+    Error::new(ErrorCode::ChainSyncFailed, format!("chain server: {what}"))
+}

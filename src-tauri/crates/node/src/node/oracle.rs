@@ -1,0 +1,289 @@
+//! A wallet at rest: open, but not running. A chain source brings it to the tip, and what came of it can be compared.
+//!
+//! For the tests that hold our own chain engine against `lightning-transaction-sync`, and for the benchmark of the two.
+//! Sends nothing, connects to nobody, is not in the app (feature `oracle`).
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex};
+
+use bitcoin::{OutPoint, Transaction};
+use lightning::chain::Confirm;
+use lightning::events::Event;
+
+use super::Node;
+use crate::chain::esplora::serial::SerialEsplora;
+use crate::chain::{Checkpoint, Depth, EsploraSource, Source};
+use crate::config::Config;
+use crate::error::{Error, ErrorCode, Result};
+use crate::lock::lock;
+use crate::seed::{Found, SeedFile, SeedStore};
+
+/// Which source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// `lightning-transaction-sync` and `bdk_esplora`.
+    Serial,
+    /// Ours.
+    Ours,
+}
+
+/// A wallet at rest.
+pub struct AtRest {
+    node: Arc<Node>,
+    said: Mutex<Vec<String>>,
+}
+
+/// All that a chain source can change, in a form that can be compared.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Digest {
+    /// Height and hash that everything is at.
+    pub tip: String,
+    /// The on-chain wallet: its sums, then each transaction.
+    pub onchain: Vec<String>,
+    /// Channels, with what the chain does to them.
+    pub channels: Vec<String>,
+    /// What the monitors say is ours, each with what it waits for.
+    pub claimable: Vec<String>,
+    /// What the followers hold for confirmed and not yet for final.
+    pub relevant: Vec<String>,
+    /// What is watched.
+    pub watched: Vec<String>,
+    /// What the sweeper follows: the outputs, and how far they are.
+    pub sweeps: Vec<String>,
+    /// The outputs that the transactions on their way out would spend.
+    pub spends: BTreeSet<OutPoint>,
+    /// What LDK said to its event handler since the last digest, without order.
+    pub events: Vec<String>,
+}
+
+impl Digest {
+    /// What is in one and not in the other, a line each.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let (ours, theirs) = (self.lines(), other.lines());
+        let missing = theirs
+            .iter()
+            .filter(|line| !ours.contains(line))
+            .map(|line| format!("lacks {line}"));
+        let more = ours
+            .iter()
+            .filter(|line| !theirs.contains(line))
+            .map(|line| format!("has   {line}"));
+        missing.chain(more).collect()
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let lists = [
+            ("on-chain", &self.onchain),
+            ("channel", &self.channels),
+            ("claimable", &self.claimable),
+            ("relevant", &self.relevant),
+            ("watched", &self.watched),
+            ("sweep", &self.sweeps),
+            ("event", &self.events),
+        ];
+        let mut lines = vec![format!("tip {}", self.tip)];
+        for (name, list) in lists {
+            lines.extend(list.iter().map(|line| format!("{name} {line}")));
+        }
+        lines.extend(self.spends.iter().map(|outpoint| format!("spends {outpoint}")));
+        lines
+    }
+}
+
+impl AtRest {
+    /// Opens the wallet of this configuration.
+    ///
+    /// # Errors
+    /// Those of opening a node.
+    pub fn open(config: &Config, engine: Engine) -> Result<Self> {
+        let Found::Seed(seed) = SeedFile::new(&config.data_dir, config.network).load()? else {
+            return Err(Error::new(ErrorCode::NoWallet, "no seed is kept"));
+        };
+        let events = tokio::sync::broadcast::channel(16).0;
+        let node = Node::open_over(config, &seed, events, |store| {
+            let source: Arc<dyn Source> = match engine {
+                Engine::Serial => Arc::new(SerialEsplora::new(&config.esplora_url)?),
+                Engine::Ours => Arc::new(EsploraSource::new(
+                    &config.esplora_url,
+                    config.network,
+                    Some(Arc::clone(store)),
+                )?),
+            };
+            Ok(source)
+        })?;
+        Ok(Self {
+            node,
+            said: Mutex::default(),
+        })
+    }
+
+    /// Brings it to the tip: LDK and the on-chain wallet. Sends nothing.
+    ///
+    /// # Errors
+    /// Typed by cause.
+    pub async fn sync(&self, depth: Depth) -> Result<Checkpoint> {
+        let tip = self.node.chain.sync(&self.node.round(depth)).await?;
+        Ok(self.node.lightning_synced(tip))
+    }
+
+    /// Lets LDK's events have their effects (sweeps begun, fees bumped); nothing is sent.
+    pub async fn handle_events(&self) {
+        // One event begets another.
+        for _ in 0..3 {
+            let handle = async |event: Event| {
+                // What a bump comes to is among the transactions on their way out.
+                if !matches!(event, Event::BumpTransaction(_)) {
+                    lock(&self.said).push(in_short(&event));
+                }
+                self.node.handler.handle(event).await
+            };
+            self.node
+                .lightning
+                .chain_monitor
+                .process_pending_events_async(handle)
+                .await;
+            self.node
+                .lightning
+                .channels
+                .process_pending_events_async(handle)
+                .await;
+        }
+        self.node.lightning.chain_monitor.rebroadcast_pending_claims();
+        // Without an address, which nobody takes away in a test, there is no sweep, and the digest says so.
+        let sweeper = &self.node.lightning.sweeper;
+        let _ = sweeper.regenerate_and_broadcast_spend_if_necessary().await;
+    }
+
+    /// What would be sent, in order.
+    pub fn outgoing(&self) -> Vec<Transaction> {
+        self.node.broadcaster.waiting()
+    }
+
+    /// Requests made so far; a serial source counts calls only.
+    pub fn requests(&self) -> u64 {
+        self.node.chain.requests()
+    }
+
+    /// What it has come to.
+    pub fn digest(&self) -> Digest {
+        let (node, lightning) = (&self.node, &self.node.lightning);
+        let best = lightning.channels.current_best_block();
+        let mut bests = vec![(best.height, best.block_hash)];
+        for id in lightning.chain_monitor.list_monitors() {
+            if let Ok(monitor) = lightning.chain_monitor.get_monitor(id) {
+                let best = monitor.current_best_block();
+                bests.push((best.height, best.block_hash));
+            }
+        }
+        let best = lightning.sweeper.current_best_block();
+        bests.push((best.height, best.block_hash));
+        bests.sort_unstable();
+        bests.dedup();
+
+        let balance = node.wallet.balance();
+        let mut onchain = sorted(node.wallet.activity(|_| false).iter().map(|payment| {
+            (
+                payment.id.clone(),
+                payment.direction,
+                payment.status,
+                payment.amount_msat,
+            )
+        }));
+        onchain.insert(0, format!("{balance:?}"));
+        let channels = lightning.channels.list_channels();
+        let relevant = [
+            lightning.chain_monitor.get_relevant_txids(),
+            lightning.channels.get_relevant_txids(),
+            lightning.sweeper.get_relevant_txids(),
+        ];
+        let watched = node.watch.all();
+        let outputs = watched
+            .outputs
+            .iter()
+            .map(|output| format!("{}", output.outpoint));
+        let transactions = watched
+            .transactions
+            .iter()
+            .map(|watched| format!("{}", watched.txid));
+        let outgoing = self.outgoing();
+        let inputs = outgoing.iter().flat_map(|transaction| &transaction.input);
+        let mut events = std::mem::take(&mut *lock(&self.said));
+        events.sort_unstable();
+        Digest {
+            tip: format!("{bests:?}"),
+            onchain,
+            channels: sorted(channels.iter().map(|channel| {
+                (
+                    channel.channel_id,
+                    channel.confirmations,
+                    channel.is_channel_ready,
+                    channel.short_channel_id,
+                    channel.outbound_capacity_msat,
+                    channel.channel_shutdown_state,
+                )
+            })),
+            claimable: sorted(lightning.chain_monitor.get_claimable_balances(&[])),
+            relevant: sorted(relevant.into_iter().enumerate()),
+            watched: outputs.chain(transactions).collect(),
+            sweeps: sorted(
+                lightning
+                    .sweeper
+                    .tracked_spendable_outputs()
+                    .into_iter()
+                    .map(|output| {
+                        (
+                            output.descriptor.spendable_outpoint().to_string(),
+                            sweep_stage(&output.status),
+                        )
+                    }),
+            ),
+            spends: inputs.map(|input| input.previous_output).collect(),
+            events,
+        }
+    }
+
+    /// Writes everything down and closes the store.
+    ///
+    /// # Errors
+    /// [`ErrorCode::StorageFailed`].
+    pub async fn close(self) -> Result<()> {
+        self.node.persist().await?;
+        let closed = self.node.store.close();
+        closed.map_err(|e| Error::new(ErrorCode::StorageFailed, format!("store: {e}")))
+    }
+}
+
+/// An event without what differs from time to time: signatures have randomness in them.
+fn in_short(event: &Event) -> String {
+    match event {
+        Event::SpendableOutputs { outputs, .. } => {
+            let outpoints = outputs
+                .iter()
+                .map(|output| output.spendable_outpoint().to_string());
+            format!("spendable {:?}", outpoints.collect::<Vec<_>>())
+        }
+        Event::ChannelClosed {
+            channel_id, reason, ..
+        } => format!("closed {channel_id}: {reason}"),
+        other => format!("{other:?}"),
+    }
+}
+
+/// How far a sweep is; its transaction differs with the moment it was made.
+fn sweep_stage(status: &lightning::util::sweep::OutputSpendStatus) -> String {
+    use lightning::util::sweep::OutputSpendStatus as Status;
+    match status {
+        Status::PendingInitialBroadcast { .. } => "not sent".to_owned(),
+        Status::PendingFirstConfirmation { .. } => "not confirmed".to_owned(),
+        Status::PendingThresholdConfirmations {
+            confirmation_height, ..
+        } => format!("confirmed at {confirmation_height}"),
+    }
+}
+
+fn sorted<T: Debug>(items: impl IntoIterator<Item = T>) -> Vec<String> {
+    let mut lines: Vec<String> = items.into_iter().map(|item| format!("{item:?}")).collect();
+    lines.sort_unstable();
+    lines
+}
