@@ -2,12 +2,14 @@
 //
 // `npm run bench -- store` measures the store and its SQLite twin.
 // `npm run bench -- wake` measures cold wakes of ours and of a wallet made of ldk-node; `bench/wake.mjs` has its options.
+// `npm run bench -- chain` measures what bringing a wallet to the tip costs, our engine beside LDK's serial client.
 // `npm run bench -- fortnight` lives 14 simulated days on 1,000 phones; `--seeds N` on so many, `--seed N` on that one.
 // With `--json` the result is JSON on stdout.
 
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 
+import { CHAIN_OPTIONS, measureChain, printChain } from './bench/chain.mjs';
 import { measureWakes, printWakes, WAKE_OPTIONS } from './bench/wake.mjs';
 import { fail, progress, say } from './lib/console.mjs';
 import { adoptBuilds, ensurePackages } from './lib/ensure.mjs';
@@ -18,6 +20,7 @@ import { dieTogether, run } from './lib/process.mjs';
 const SUBJECTS = {
   store: { measure: store, print: printStore },
   wake: { measure: measureWakes, print: printWakes },
+  chain: { measure: measureChain, print: printChain },
   fortnight: { measure: fortnight, print: printFortnight },
 };
 
@@ -100,6 +103,7 @@ const { values, positionals } = parseArgs({
     seed: { type: 'string' },
     seeds: { type: 'string' },
     ...WAKE_OPTIONS,
+    ...CHAIN_OPTIONS,
   },
   allowPositionals: true,
 });

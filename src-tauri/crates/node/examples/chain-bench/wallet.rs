@@ -56,7 +56,6 @@ pub async fn make(devnet: &Devnet, dir: &Path, channels: u32) {
     drop(node);
     lifecycle.enter_background().await.unwrap();
     // A last look by the wallet's own server, so that it remembers what it has seen of that one.
-    let mut config = config;
     config.esplora_url = devnet.esplora_url();
     let wallet =
         pilotlight_node::oracle::AtRest::open(&config, pilotlight_node::oracle::Engine::Ours).unwrap();
