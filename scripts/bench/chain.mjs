@@ -54,9 +54,18 @@ export function printChain({ runs, cells, budgets: promised }) {
     const where = [cell.channels, cell.blocks, cell.rtt_ms].join('  ');
     for (const name of ['serial', 'quick', 'deep']) {
       const { wall_ms: wall, requests, connections, bytes, rss_kib: rss } = cell[name];
-      row(`${where}  ${name}`, wall, requests, connections, (bytes / 1000).toFixed(1), (rss * 1.024e-3).toFixed(1));
+      row(
+        `${where}  ${name}`,
+        wall,
+        requests,
+        connections,
+        (bytes / 1000).toFixed(1),
+        (rss * 1.024e-3).toFixed(1),
+      );
     }
   }
   for (const { measure, rtt_ms: rtt, value, limit, kept } of promised)
-    say(`${kept ? 'kept  ' : 'MISSED'}  ${measure} ${value} of at most ${limit}  (5 channels, 144 blocks, ${rtt} ms)`);
+    say(
+      `${kept ? 'kept  ' : 'MISSED'}  ${measure} ${value} of at most ${limit}  (5 channels, 144 blocks, ${rtt} ms)`,
+    );
 }

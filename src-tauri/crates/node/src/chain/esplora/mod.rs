@@ -49,8 +49,9 @@ impl EsploraSource {
         })
     }
 
-    /// Scans for the on-chain wallet, up to a tip that was known before.
-    async fn scan(&self, round: &Round<'_>, recent: &Recent) -> Result<()> {
+    /// Scans for the on-chain wallet, up to a tip that was known before. Gives whether every address was asked for to which
+    /// what LDK hears of may pay.
+    async fn scan(&self, round: &Round<'_>, recent: &Recent) -> Result<bool> {
         let known = self.known_under(recent);
         let scan = Scan {
             api: &self.api,
@@ -59,16 +60,14 @@ impl EsploraSource {
         };
         let wallet = &round.wallet;
         if !wallet.scanned() {
-            return wallet.apply_full_scan(scan.full_scan(wallet.full_scan_request()).await?);
+            wallet.apply_full_scan(scan.full_scan(wallet.full_scan_request()).await?)?;
+            return Ok(true);
         }
         let news = round.depth == Depth::Deep || self.news();
         for request in wallet.scan_requests(round.depth, news) {
             wallet.apply_scan(scan.sync(request).await?)?;
         }
-        if news {
-            self.memory.no_more_news()?;
-        }
-        Ok(())
+        Ok(news)
     }
 
     /// Whether LDK has heard of transactions that the wallet has not looked for yet.
@@ -120,7 +119,10 @@ impl Source for EsploraSource {
 
     async fn sync_onchain(&self, round: &Round<'_>) -> Result<()> {
         let recent = self.api.recent().await?;
-        self.scan(round, &recent).await
+        if self.scan(round, &recent).await? {
+            self.memory.no_more_news()?;
+        }
+        Ok(())
     }
 
     async fn sync(&self, round: &Round<'_>) -> Result<Tip> {
@@ -132,11 +134,11 @@ impl Source for EsploraSource {
         // Each to its end: what LDK must hear is not called off because the wallet's part failed.
         let (recent, scanned) = tokio::join!(work.sync(), wallet);
         let recent = recent?;
-        scanned?;
-        if round.depth == Depth::Quick && self.news() {
+        if !scanned? && self.news() {
             // LDK heard of something while the wallet asked for the fewest addresses.
             self.scan(round, &recent).await?;
         }
+        self.memory.no_more_news()?;
         Ok(recent.tip)
     }
 
