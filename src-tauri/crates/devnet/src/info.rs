@@ -24,6 +24,8 @@ pub struct Options {
     pub dir: Option<PathBuf>,
     /// Mine a block this often.
     pub auto_mine: Option<Duration>,
+    /// The gossip server tells of the peers' public channels as they open; else of what is published on it.
+    pub live_gossip: bool,
     /// Tell on stderr what is being done.
     pub progress: bool,
 }
@@ -54,6 +56,8 @@ pub struct Info {
     pub esplora_url: String,
     /// Another one, without.
     pub plain_esplora_url: String,
+    /// The Rapid Gossip Sync server.
+    pub gossip_url: String,
     /// The control endpoint, when there is one.
     pub control_url: Option<String>,
     /// Round-trip time of the wallet's listener, milliseconds.

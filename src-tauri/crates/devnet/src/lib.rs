@@ -21,6 +21,7 @@ mod devnet;
 mod error;
 mod esplora;
 mod faucet;
+pub mod gossip;
 mod info;
 mod mining;
 mod peer;

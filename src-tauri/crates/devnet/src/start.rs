@@ -11,6 +11,7 @@ use crate::bitcoind::{Bitcoind, ensure};
 use crate::devnet::WeakDevnet;
 use crate::esplora::follow::Follower;
 use crate::esplora::{Face, Listener};
+use crate::gossip::GossipServer;
 use crate::mining::Miner;
 use crate::{Error, Options, progress};
 
@@ -53,6 +54,7 @@ impl Drop for OwnRuntime {
 pub(crate) struct Parts {
     pub(crate) listener: Listener,
     pub(crate) plain: Listener,
+    pub(crate) gossip: GossipServer,
     pub(crate) face: Arc<Face>,
     pub(crate) miner: Miner,
     pub(crate) bitcoind: Bitcoind,
@@ -91,6 +93,7 @@ pub(crate) async fn begin(options: &Options, runtime: Handle) -> Result<Parts, E
     Ok(Parts {
         listener: Listener::start(Arc::clone(&face), options.rtt).await?,
         plain: Listener::start(Arc::clone(&face), Duration::ZERO).await?,
+        gossip: GossipServer::start(bitcoin::Network::Regtest).await?,
         face,
         miner,
         bitcoind,
@@ -145,6 +148,17 @@ pub(crate) async fn watch(devnet: WeakDevnet) {
         if settled != Some(tip) && devnet.settle().await.is_ok() {
             settled = Some(tip);
         }
+    }
+}
+
+/// Makes the gossip server tell of channels as they open.
+pub(crate) async fn live_gossip(devnet: WeakDevnet) {
+    loop {
+        tokio::time::sleep(WATCH_INTERVAL).await;
+        let Some(devnet) = devnet.upgrade() else {
+            return;
+        };
+        devnet.publish_gossip(Duration::ZERO);
     }
 }
 

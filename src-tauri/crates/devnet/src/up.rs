@@ -58,6 +58,7 @@ async fn start(options: &UpOptions, dir: &Path) -> Result<(Devnet, pilotlight_de
         rtt: Duration::from_millis(options.rtt),
         dir: Some(dir.to_owned()),
         auto_mine: options.auto_mine.map(Duration::from_secs),
+        live_gossip: true,
         progress: !options.json,
     })
     .await?;

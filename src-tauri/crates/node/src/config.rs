@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use crate::chain::HostPort;
 use crate::error::{Error, ErrorCode, Result};
+use crate::gossip::Server;
 
 /// Longest wait for one answer of a chain server. A phone's slow network answers within 1-2 s; a server that needs
 /// more than this is one we should not spend a 30 s grant on.
@@ -85,6 +86,8 @@ pub struct Config {
     pub chain: ChainChoice,
     /// The liquidity provider that a wake connects to, besides the peers we have channels with.
     pub lsp: Option<PeerAddress>,
+    /// Where the map of the network comes from. Without one, payments find only direct peers and what invoices hint at.
+    pub gossip: Option<Server>,
 }
 
 impl Config {
@@ -97,6 +100,7 @@ impl Config {
             esplora_url: url.trim_end_matches('/').to_owned(),
             chain: ChainChoice::Esplora,
             lsp: None,
+            gossip: Server::of(network),
         }
     }
 
@@ -108,26 +112,35 @@ impl Config {
     /// Checks what can be checked without a network.
     ///
     /// # Errors
-    /// [`ErrorCode::Misconfigured`] if the chain server is neither TLS nor on this machine.
+    /// [`ErrorCode::Misconfigured`] if a server is neither TLS nor on this machine.
     pub fn validate(&self) -> Result<()> {
-        let url = reqwest::Url::parse(&self.esplora_url)
-            .map_err(|e| Error::new(ErrorCode::Misconfigured, format!("chain server URL: {e}")))?;
-        let loopback = match url.host_str() {
-            Some("localhost") => true,
-            Some(host) => host
-                .trim_matches(['[', ']'])
-                .parse::<std::net::IpAddr>()
-                .is_ok_and(|ip| ip.is_loopback()),
-            None => false,
-        };
-        match url.scheme() {
-            "https" => Ok(()),
-            "http" if loopback => Ok(()),
-            _ => Err(Error::new(
-                ErrorCode::Misconfigured,
-                "the chain server must be https, or on this machine",
-            )),
-        }
+        tls_or_loopback(&self.esplora_url, "chain server")?;
+        self.gossip.as_ref().map_or(Ok(()), Server::validate)
+    }
+}
+
+/// Whether nobody on the way can read or change what goes to this URL.
+///
+/// # Errors
+/// [`ErrorCode::Misconfigured`] if it is neither TLS nor on this machine.
+pub(crate) fn tls_or_loopback(url: &str, what: &str) -> Result<()> {
+    let url = reqwest::Url::parse(url)
+        .map_err(|e| Error::new(ErrorCode::Misconfigured, format!("{what} URL: {e}")))?;
+    let loopback = match url.host_str() {
+        Some("localhost") => true,
+        Some(host) => host
+            .trim_matches(['[', ']'])
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback()),
+        None => false,
+    };
+    match url.scheme() {
+        "https" => Ok(()),
+        "http" if loopback => Ok(()),
+        _ => Err(Error::new(
+            ErrorCode::Misconfigured,
+            format!("the {what} must be https, or on this machine"),
+        )),
     }
 }
 

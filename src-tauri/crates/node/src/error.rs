@@ -49,6 +49,10 @@ pub enum ErrorCode {
     RouteNotFound,
     /// The payment failed on its way.
     PaymentFailed,
+    /// The map of the network is needed and is not there.
+    GraphNotReady,
+    /// What a gossip server sent is no good.
+    GossipFailed,
     /// The peer could not be reached.
     PeerUnreachable,
     /// There is no such channel.
@@ -174,6 +178,8 @@ impl ErrorCode {
             | Self::InUse
             | Self::RouteNotFound
             | Self::PaymentFailed
+            | Self::GraphNotReady
+            | Self::GossipFailed
             | Self::PeerUnreachable
             | Self::ChannelFailed
             | Self::StorageFailed
@@ -224,6 +230,12 @@ impl ErrorCode {
             Self::InsufficientFunds => "There is not enough money for this, fees and reserves included.",
             Self::RouteNotFound => "No way to the payee was found. Try a smaller amount, or later.",
             Self::PaymentFailed => "The payment did not go through. Nothing was paid.",
+            Self::GraphNotReady => {
+                "The map of the Lightning network is not here yet. Check your connection and try again. Nothing was paid."
+            }
+            Self::GossipFailed => {
+                "The map server sent something that is no map. The map we had is kept; we will try again later."
+            }
             Self::PeerUnreachable => "The peer could not be reached. Try again later.",
             Self::ChannelNotFound => "There is no such channel.",
             Self::ChannelFailed => "The channel could not be changed. Try again later.",

@@ -8,6 +8,7 @@ pub mod chain;
 mod clock;
 pub mod config;
 mod error;
+pub mod gossip;
 mod lifecycle;
 mod lightning;
 mod lock;

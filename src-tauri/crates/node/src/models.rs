@@ -263,6 +263,21 @@ pub struct Breach {
     pub updated_at_ms: u64,
 }
 
+/// How far the map of the network is, for a person who waits to pay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "bindings", derive(specta::Type))]
+pub enum MapStep {
+    /// It is being fetched.
+    Fetching,
+    /// It was fetched and is being read.
+    Applying,
+    /// It is there.
+    Ready,
+    /// It could not be had.
+    Failed,
+}
+
 /// Something happened that a screen may want to show.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "type")]
@@ -286,6 +301,11 @@ pub enum NodeEvent {
     BreachChanged {
         /// How it stands.
         breach: Breach,
+    },
+    /// A payment waits for the map of the network.
+    MapProgress {
+        /// How far it is.
+        step: MapStep,
     },
     /// A wake began.
     WakeStarted {

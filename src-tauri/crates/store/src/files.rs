@@ -54,8 +54,11 @@ pub fn remove_if_present(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Creates a directory and its parents, each readable by its owner only.
-pub(crate) fn create_private_directory(path: &Path) -> io::Result<()> {
+/// Creates a directory and its parents, each readable by its owner only. Being there already is fine.
+///
+/// # Errors
+/// Whatever the system says.
+pub fn create_private_directory(path: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
@@ -64,7 +67,10 @@ pub(crate) fn create_private_directory(path: &Path) -> io::Result<()> {
 }
 
 /// Makes created, renamed and removed names in a directory durable.
-pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
+///
+/// # Errors
+/// Whatever the system says.
+pub fn sync_directory(directory: &Path) -> io::Result<()> {
     // Windows cannot open a directory as a file, and its rename needs no such help.
     if cfg!(unix) {
         File::open(directory)?.sync_all()

@@ -16,11 +16,12 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use crate::bitcoind::Bitcoind;
 use crate::esplora::follow::Follower;
 use crate::esplora::{Face, Faults, Listener, Traffic};
+use crate::gossip::{self, GossipServer};
 use crate::info::{BitcoindInfo, Info, Options};
 use crate::mining::Miner;
 use crate::peer::Peer;
 use crate::rpc::Rpc;
-use crate::start::{Claim, OwnRuntime, Parts, auto_mine, begin, watch};
+use crate::start::{Claim, OwnRuntime, Parts, auto_mine, begin, live_gossip, watch};
 use crate::{Error, progress};
 
 /// The peers there can be, in the order in which they are started.
@@ -51,6 +52,7 @@ struct Inner {
     starting: tokio::sync::Mutex<()>,
     listener: Listener,
     plain: Listener,
+    gossip: GossipServer,
     face: Arc<Face>,
     miner: Miner,
     bitcoind: Bitcoind,
@@ -69,6 +71,7 @@ impl Inner {
             starting: tokio::sync::Mutex::default(),
             listener: parts.listener,
             plain: parts.plain,
+            gossip: parts.gossip,
             face: parts.face,
             miner: parts.miner,
             bitcoind: parts.bitcoind,
@@ -120,6 +123,9 @@ impl Devnet {
         }
         let watched = devnet.downgrade();
         handle.spawn(watch(watched.clone()));
+        if options.live_gossip {
+            handle.spawn(live_gossip(devnet.downgrade()));
+        }
         if let Some(interval) = options.auto_mine {
             handle.spawn(auto_mine(watched, interval));
         }
@@ -134,6 +140,21 @@ impl Devnet {
     /// An Esplora URL of the same chain that is never slowed or broken.
     pub fn plain_esplora_url(&self) -> String {
         self.inner.plain.url()
+    }
+
+    /// The Rapid Gossip Sync server. It tells what was published on it; see [`Options::live_gossip`].
+    pub fn gossip(&self) -> &GossipServer {
+        &self.inner.gossip
+    }
+
+    /// Makes the gossip server tell of the channels that the LSP has heard of, as if it were so since `ago`. Does nothing
+    /// if it tells of them already, or there is no LSP.
+    pub fn publish_gossip(&self, ago: Duration) {
+        let Ok(lsp) = self.lsp() else { return };
+        let heard = gossip::Network::heard_by(&lsp);
+        if !heard.channels.is_empty() && !self.gossip().tells(&heard) {
+            self.gossip().publish(heard, ago);
+        }
     }
 
     /// What can be made to go wrong on the wallet's Esplora listener.
@@ -189,6 +210,7 @@ impl Devnet {
             dir: inner.dir.clone(),
             esplora_url: self.esplora_url(),
             plain_esplora_url: self.plain_esplora_url(),
+            gossip_url: self.gossip().url(),
             control_url: inner
                 .control_url
                 .lock()

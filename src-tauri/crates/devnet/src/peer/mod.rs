@@ -209,6 +209,11 @@ impl Peer {
         .await
     }
 
+    /// What it has heard of the network.
+    pub(crate) fn graph(&self) -> ldk_node::graph::NetworkGraph {
+        self.inner.node.network_graph()
+    }
+
     pub(crate) fn shut_down(&self) {
         self.inner.deafen();
         let _ = self.inner.node.stop();

@@ -3,7 +3,7 @@
 //! The order is that of `ChannelManagerReadArgs`: monitors first, then the manager with references to them, then every
 //! monitor to the chain monitor, and only then anything else.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bitcoin::{BlockHash, Network};
 use lightning::chain::chainmonitor::Persist;
@@ -15,7 +15,6 @@ use lightning::ln::channelmanager::{
 };
 use lightning::ln::msgs::DecodeError;
 use lightning::ln::peer_handler::{IgnoringMessageHandler, MessageHandler};
-use lightning::routing::scoring::{ProbabilisticScoringDecayParameters, ProbabilisticScoringFeeParameters};
 use lightning::sign::{EntropySource, InMemorySigner, NodeSigner};
 use lightning::util::config::UserConfig;
 use lightning::util::persist::{
@@ -28,14 +27,14 @@ use pilotlight_store::Store;
 
 use super::commit::Commit;
 use super::keys::Keys;
-use super::types::{
-    ChainMonitor, ChannelManager, FeeBumper, Graph, MessageRouter, OnionMessenger, PeerManager, Router,
-    Scorer, Sweeper,
-};
+use super::message_router::WakeMessageRouter;
+use super::router::LazyRouter;
+use super::types::{ChainMonitor, ChannelManager, FeeBumper, OnionMessenger, PeerManager, Sweeper};
 use crate::chain::{Broadcaster, Fees, Registrar, Watch};
 use crate::clock;
 use crate::config::OUR_TO_SELF_DELAY;
 use crate::error::{Error, ErrorCode, Result};
+use crate::gossip::Gossip;
 use crate::log::Logger;
 use crate::onchain::OnchainWallet;
 use crate::rows;
@@ -71,6 +70,10 @@ pub struct Lightning {
     pub peers: Arc<PeerManager>,
     /// Onion messages.
     pub onion: Arc<OnionMessenger>,
+    /// Ways for payments.
+    pub router: Arc<LazyRouter>,
+    /// The map of the network, on which they are found.
+    pub gossip: Arc<Gossip>,
     /// Outputs on their way home.
     pub sweeper: Arc<Sweeper>,
     /// Fees of closings.
@@ -80,31 +83,20 @@ pub struct Lightning {
 }
 
 impl Lightning {
-    /// Reads the state, or begins it on the first start. Nothing is connected and nothing is sent.
+    /// Reads the state, or begins it on the first start. Nothing is connected and nothing is sent. Routes are found with
+    /// `gossip`.
     ///
     /// # Errors
     /// [`ErrorCode::StorageCorrupt`] if the state is damaged or its parts contradict each other.
-    pub fn open(parts: &Parts) -> Result<Self> {
-        let Parts { keys, network, .. } = parts;
+    pub fn open(parts: &Parts, gossip: &Arc<Gossip>) -> Result<Self> {
+        let keys = &parts.keys;
         let logger = Arc::new(Logger);
         let commit = Arc::new(new_commit(parts));
         let monitors = commit.monitors()?;
         let chain_monitor = Arc::new(new_chain_monitor(parts, &commit));
 
-        let graph = Arc::new(Graph::new(*network, Arc::clone(&logger)));
-        let scorer = Arc::new(Mutex::new(Scorer::new(
-            ProbabilisticScoringDecayParameters::default(),
-            Arc::clone(&graph),
-            Arc::clone(&logger),
-        )));
-        let router = Arc::new(Router::new(
-            Arc::clone(&graph),
-            Arc::clone(&logger),
-            Arc::clone(keys),
-            scorer,
-            ProbabilisticScoringFeeParameters::default(),
-        ));
-        let message_router = Arc::new(MessageRouter::new(graph, Arc::clone(keys)));
+        let router = Arc::new(LazyRouter::new(Arc::clone(keys), Arc::clone(gossip)));
+        let message_router = Arc::new(WakeMessageRouter::new(Arc::clone(keys), Arc::clone(gossip)));
 
         let references = monitors.iter().collect();
         let channels = open_channels(parts, &chain_monitor, &router, &message_router, references)?;
@@ -146,6 +138,8 @@ impl Lightning {
             channels,
             peers,
             onion,
+            router,
+            gossip: Arc::clone(gossip),
             sweeper,
             fee_bumper,
             commit,
@@ -288,8 +282,8 @@ pub fn user_config() -> UserConfig {
 fn open_channels(
     parts: &Parts,
     chain_monitor: &Arc<ChainMonitor>,
-    router: &Arc<Router>,
-    message_router: &Arc<MessageRouter>,
+    router: &Arc<LazyRouter>,
+    message_router: &Arc<WakeMessageRouter>,
     monitors: Vec<&ChannelMonitor<InMemorySigner>>,
 ) -> Result<ChannelManager> {
     let Parts {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use bitcoin::Amount;
 use bitcoin::secp256k1::PublicKey;
-use lightning::events::{ClosureReason, Event, FundingInfo, PaymentFailureReason, ReplayEvent};
+use lightning::events::{ClosureReason, Event, FundingInfo, PathFailure, PaymentFailureReason, ReplayEvent};
 use lightning::ln::types::ChannelId;
 use lightning::sign::EntropySource;
 use lightning::util::errors::APIError;
@@ -22,6 +22,7 @@ use super::payments::Payments;
 use crate::chain::Fees;
 use crate::config::ANCHOR_RESERVE_SAT;
 use crate::error::{Error, ErrorCode, Result};
+use crate::gossip::scores::Lesson;
 use crate::lock::lock;
 use crate::models::{Direction, NodeEvent, PaymentStatus};
 use crate::onchain::OnchainWallet;
@@ -251,7 +252,37 @@ impl EventHandler {
             } => {
                 // A BOLT11 payment's id is its hash.
                 let hash = payment_hash.unwrap_or(PaymentHash(payment_id.0));
-                self.payments.failed(&hex(hash), failure_words(reason))
+                let words = if self.lightning.router.was_refused(&hash) {
+                    "The map of the Lightning network was not there. Open the app and try again."
+                } else {
+                    failure_words(reason)
+                };
+                self.payments.failed(&hex(hash), words)
+            }
+            Event::PaymentPathFailed {
+                ref path,
+                short_channel_id,
+                payment_failed_permanently,
+                ref failure,
+                ..
+            } => {
+                if let PathFailure::OnPath {
+                    network_update: Some(update),
+                } = failure
+                {
+                    self.lightning.gossip.heard(update);
+                }
+                match short_channel_id {
+                    Some(scid) => self.lightning.gossip.learn(path, Lesson::FailedAt(scid)),
+                    // The payee itself said no, so the way there is good.
+                    None if payment_failed_permanently => self.lightning.gossip.learn(path, Lesson::Reached),
+                    None => {}
+                }
+                Ok(())
+            }
+            Event::PaymentPathSuccessful { ref path, .. } => {
+                self.lightning.gossip.learn(path, Lesson::Arrived);
+                Ok(())
             }
             Event::SpendableOutputs { outputs, channel_id } => {
                 // Outputs that pay to the on-chain wallet directly need no sweep.
@@ -282,8 +313,6 @@ impl EventHandler {
             | Event::OnionMessageIntercepted { .. }
             | Event::OnionMessagePeerConnected { .. }
             | Event::PaymentForwarded { .. }
-            | Event::PaymentPathFailed { .. }
-            | Event::PaymentPathSuccessful { .. }
             | Event::PersistStaticInvoice { .. }
             | Event::ProbeFailed { .. }
             | Event::ProbeSuccessful { .. }

@@ -1,15 +1,13 @@
 //! LDK's generic types, with our parts filled in.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use lightning::chain::chainmonitor;
 use lightning::events::bump_transaction;
 use lightning::ln::peer_handler::IgnoringMessageHandler;
 use lightning::ln::{channelmanager, peer_handler};
 use lightning::onion_message::messenger;
-use lightning::routing::gossip::{self, NetworkGraph};
-use lightning::routing::router::DefaultRouter;
-use lightning::routing::scoring::{ProbabilisticScorer, ProbabilisticScoringFeeParameters};
+use lightning::routing::gossip;
 use lightning::routing::utxo::UtxoLookup;
 use lightning::sign::InMemorySigner;
 use lightning::util::sweep::OutputSweeper;
@@ -17,7 +15,10 @@ use lightning_net_tokio::SocketDescriptor;
 
 use super::commit::Commit;
 use super::keys::Keys;
+use super::message_router::WakeMessageRouter;
+use super::router::LazyRouter;
 use crate::chain::{Broadcaster, Fees, Registrar};
+use crate::gossip::ldk::Graph;
 use crate::log::Logger;
 use crate::onchain::OnchainWallet;
 
@@ -32,25 +33,6 @@ pub type ChainMonitor = chainmonitor::ChainMonitor<
     Arc<Keys>,
 >;
 
-/// The map of the network.
-pub type Graph = NetworkGraph<Arc<Logger>>;
-
-/// How well the ways through the network work.
-pub type Scorer = ProbabilisticScorer<Arc<Graph>, Arc<Logger>>;
-
-/// Finds ways for payments.
-pub type Router = DefaultRouter<
-    Arc<Graph>,
-    Arc<Logger>,
-    Arc<Keys>,
-    Arc<Mutex<Scorer>>,
-    ProbabilisticScoringFeeParameters,
-    Scorer,
->;
-
-/// Finds ways for onion messages.
-pub type MessageRouter = messenger::DefaultMessageRouter<Arc<Graph>, Arc<Logger>, Arc<Keys>>;
-
 /// The channels.
 pub type ChannelManager = channelmanager::ChannelManager<
     Arc<ChainMonitor>,
@@ -59,8 +41,8 @@ pub type ChannelManager = channelmanager::ChannelManager<
     Arc<Keys>,
     Arc<Keys>,
     Arc<Fees>,
-    Arc<Router>,
-    Arc<MessageRouter>,
+    Arc<LazyRouter>,
+    Arc<WakeMessageRouter>,
     Arc<Logger>,
 >;
 
@@ -70,7 +52,7 @@ pub type OnionMessenger = messenger::OnionMessenger<
     Arc<Keys>,
     Arc<Logger>,
     Arc<ChannelManager>,
-    Arc<MessageRouter>,
+    Arc<WakeMessageRouter>,
     Arc<ChannelManager>,
     Arc<ChannelManager>,
     IgnoringMessageHandler,

@@ -31,6 +31,7 @@ use crate::chain::{Broadcaster, EsploraSource, Fees, FiltersSource, Source, Watc
 pub use crate::chain::{Checkpoint, Depth};
 use crate::config::{ChainChoice, Config, PeerAddress};
 use crate::error::{Error, ErrorCode, Result};
+use crate::gossip::Gossip;
 use crate::lightning::{Breaches, EventHandler, Keys, Lightning, Parts, Payments, Peers};
 use crate::lock::lock;
 use crate::models::{Balances, NodeEvent};
@@ -56,6 +57,7 @@ pub struct Node {
     fees: Arc<Fees>,
     broadcaster: Arc<Broadcaster>,
     wallet: Arc<OnchainWallet>,
+    gossip: Arc<Gossip>,
     lightning: Arc<Lightning>,
     peers: Peers,
     payments: Arc<Payments>,
@@ -121,7 +123,8 @@ impl Node {
             config.network,
         )?);
         let keys = Arc::new(Keys::new(&keys.lightning, Arc::clone(&wallet)));
-        let lightning = Arc::new(Lightning::open(&Parts {
+        let gossip = Arc::new(Gossip::new(config, events.clone()));
+        let parts = Parts {
             store: Arc::clone(&store),
             keys: Arc::clone(&keys),
             watch: Arc::clone(&watch),
@@ -129,7 +132,8 @@ impl Node {
             fees: Arc::clone(&fees),
             wallet: Arc::clone(&wallet),
             network: config.network,
-        })?);
+        };
+        let lightning = Arc::new(Lightning::open(&parts, &gossip)?);
         let payments = Arc::new(Payments::new(Arc::clone(&store), events.clone()));
         let handler = Arc::new(EventHandler::new(
             Arc::clone(&lightning),
@@ -155,6 +159,7 @@ impl Node {
             fees,
             broadcaster,
             wallet,
+            gossip,
             lightning,
             payments,
             breaches,

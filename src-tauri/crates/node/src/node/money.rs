@@ -7,7 +7,7 @@ use bitcoin::hashes::Hash;
 use lightning::ln::channelmanager::{
     Bolt11InvoiceParameters, Bolt11PaymentError, PaymentId, Retry, RetryableSendFailure,
 };
-use lightning::routing::router::RouteParametersConfig;
+use lightning::routing::router::{PaymentParameters, RouteParameters, RouteParametersConfig};
 use lightning_invoice::{Bolt11Invoice, Bolt11InvoiceDescription, Bolt11InvoiceDescriptionRef, Description};
 
 use super::Node;
@@ -156,14 +156,14 @@ impl Node {
     ///
     /// # Errors
     /// [`ErrorCode::NotSynced`], [`ErrorCode::AlreadyPaid`], [`ErrorCode::InsufficientFunds`],
-    /// [`ErrorCode::RouteNotFound`], and those of [`Self::parse`]. After an error nothing was paid.
+    /// [`ErrorCode::GraphNotReady`], [`ErrorCode::RouteNotFound`], and those of [`Self::parse`]. After an error nothing was
+    /// paid.
     pub async fn pay(&self, bolt11: &str, amount_msat: Option<u64>) -> Result<Payment> {
-        self.doors
-            .within(async { self.pay_invoice(bolt11, amount_msat) })
-            .await
+        self.doors.within(self.pay_invoice(bolt11, amount_msat)).await
     }
 
-    fn pay_invoice(&self, bolt11: &str, amount_msat: Option<u64>) -> Result<Payment> {
+    /// May be dropped while it waits for the map; from the row that says "paying" to the sending there is no await.
+    async fn pay_invoice(&self, bolt11: &str, amount_msat: Option<u64>) -> Result<Payment> {
         self.must_be_synced()?;
         let invoice = self.invoice(bolt11.trim())?;
         let chosen = match (invoice.amount_milli_satoshis(), amount_msat) {
@@ -188,10 +188,12 @@ impl Node {
             let detail = format!("{chosen} msat to send, {have_msat} msat in usable channels");
             return Err(Error::new(ErrorCode::InsufficientFunds, detail));
         }
+        let most_fee_msat = (chosen / 100).max(LEAST_FEE_LIMIT_MSAT);
+        self.map_if_needed(&invoice, chosen, most_fee_msat).await?;
         let hash = invoice.payment_hash().to_string();
         let payment = self.payments.begin(&hash, chosen, description(&invoice))?;
         let limits = RouteParametersConfig {
-            max_total_routing_fee_msat: Some((chosen / 100).max(LEAST_FEE_LIMIT_MSAT)),
+            max_total_routing_fee_msat: Some(most_fee_msat),
             ..RouteParametersConfig::default()
         };
         let sent = self.lightning.channels.pay_for_bolt11_invoice(
@@ -222,6 +224,28 @@ impl Node {
                 Err(Error::new(code, format!("{why:?}")))
             }
         }
+    }
+
+    /// Waits for the map of the network if this payment needs it. Afterwards is too late: LDK asks for a route in the middle
+    /// of sending, and would take a missing map for a missing route.
+    async fn map_if_needed(
+        &self,
+        invoice: &Bolt11Invoice,
+        amount_msat: u64,
+        most_fee_msat: u64,
+    ) -> Result<()> {
+        let params = RouteParameters {
+            payment_params: PaymentParameters::from_bolt11_invoice(invoice),
+            final_value_msat: amount_msat,
+            max_total_routing_fee_msat: Some(most_fee_msat),
+        };
+        let needed = {
+            let channels = self.lightning.channels.list_usable_channels();
+            let first_hops: Vec<_> = channels.iter().collect();
+            let payer = self.lightning.channels.get_our_node_id();
+            self.lightning.router.needs_map(&payer, &params, &first_hops)
+        };
+        if needed { self.gossip.ready().await } else { Ok(()) }
     }
 
     /// Sends on-chain: so many sat, or everything but the reserve of the channels. Durable when it returns; if no server

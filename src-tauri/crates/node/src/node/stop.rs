@@ -55,6 +55,7 @@ impl Node {
             let last_events = self.last_events();
             let _ = tokio::time::timeout(LAST_EVENTS_LIMIT, last_events).await;
         }
+        self.gossip.fall_asleep();
         // Before the last write, and not in the middle of one: a commit that came after it would not be in the capsule.
         tasks.no_more_commits.cancel();
         ended("the committer", tasks.committer, limit).await;

@@ -17,7 +17,8 @@ use super::{Node, OnDrop};
 use crate::clock;
 use crate::config::FOREGROUND_SYNC_INTERVAL;
 use crate::error::Result;
-use crate::lightning::{EventHandler, GossipSync, Scorer};
+use crate::gossip::scores::Scorer;
+use crate::lightning::{EventHandler, GossipSync};
 use crate::lock::lock;
 use crate::models::NodeEvent;
 
@@ -206,6 +207,7 @@ impl Node {
                 tracing::warn!(%error, "store not compacted");
             }
         });
+        self.gossip.wake_up();
         let leave = tasks.stop.child_token();
         let rounds = watched("the foreground", &leave, &tasks.died, {
             let (node, leave) = (Arc::clone(self), leave.clone());
@@ -221,12 +223,17 @@ impl Node {
 
     /// Every await of it may be dropped; see `sync`.
     async fn rounds(self: &Arc<Self>, report: impl Fn(&Self, Result<()>)) {
+        // Ends with the rounds.
+        let mut quiet = tokio::task::JoinSet::new();
         loop {
             let before = self.checkpoint().map(|checkpoint| checkpoint.hash);
             let synced = self.sync().await;
             if synced.is_ok() {
                 // Peers only after the chain: an old channel state must not be shown to them.
                 self.connect_peers().await;
+                if quiet.is_empty() {
+                    quiet.spawn(Arc::clone(&self.gossip).keep_fresh());
+                }
                 let after = self.checkpoint().map(|checkpoint| checkpoint.hash);
                 if before != after
                     && let Err(error) = self.persist().await
@@ -251,6 +258,7 @@ impl Node {
         {
             foreground.leave.cancel();
         }
+        self.gossip.fall_asleep();
     }
 
     /// Fires when the node can no longer keep anything safe, though nobody stopped it. `None`: it is not running.
