@@ -315,6 +315,10 @@ export type ErrorCode =
 "route_not_found" | 
 /**  The payment failed on its way. */
 "payment_failed" | 
+/**  The map of the network is needed and is not there. */
+"graph_not_ready" | 
+/**  What a gossip server sent is no good. */
+"gossip_failed" | 
 /**  The peer could not be reached. */
 "peer_unreachable" | 
 /**  There is no such channel. */
@@ -400,6 +404,17 @@ export type LightningChannel = {
 	confirmations_required: number | null,
 };
 
+/**  How far the map of the network is, for a person who waits to pay. */
+export type MapStep = 
+/**  It is being fetched. */
+"fetching" | 
+/**  It was fetched and is being read. */
+"applying" | 
+/**  It is there. */
+"ready" | 
+/**  It could not be had. */
+"failed";
+
 /**  The network, by what it costs to use it. */
 export type NetworkState = 
 /**  There is none. */
@@ -429,6 +444,10 @@ safe_until: SafeUntil | null } |
 { type: "breach_changed"; 
 /**  How it stands. */
 breach: Breach } | 
+/**  A payment waits for the map of the network. */
+{ type: "map_progress"; 
+/**  How far it is. */
+step: MapStep } | 
 /**  A wake began. */
 { type: "wake_started"; 
 /**  The record so far. */

@@ -158,7 +158,10 @@ pub(crate) async fn live_gossip(devnet: WeakDevnet) {
         let Some(devnet) = devnet.upgrade() else {
             return;
         };
-        devnet.publish_gossip(Duration::ZERO);
+        let heard = devnet.heard_gossip();
+        if !heard.channels.is_empty() && !devnet.gossip().tells(&heard) {
+            devnet.gossip().publish(heard, Duration::ZERO);
+        }
     }
 }
 

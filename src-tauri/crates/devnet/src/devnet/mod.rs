@@ -147,14 +147,11 @@ impl Devnet {
         &self.inner.gossip
     }
 
-    /// Makes the gossip server tell of the channels that the LSP has heard of, as if it were so since `ago`. Does nothing
-    /// if it tells of them already, or there is no LSP.
-    pub fn publish_gossip(&self, ago: Duration) {
-        let Ok(lsp) = self.lsp() else { return };
-        let heard = gossip::Network::heard_by(&lsp);
-        if !heard.channels.is_empty() && !self.gossip().tells(&heard) {
-            self.gossip().publish(heard, ago);
-        }
+    /// The public channels that the LSP has heard of; none without an LSP.
+    pub fn heard_gossip(&self) -> gossip::Network {
+        self.lsp()
+            .map(|lsp| gossip::Network::heard_by(&lsp))
+            .unwrap_or_default()
     }
 
     /// What can be made to go wrong on the wallet's Esplora listener.

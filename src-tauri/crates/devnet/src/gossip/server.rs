@@ -114,11 +114,15 @@ impl GossipServer {
     }
 
     /// From now on the network is told to be like this since `ago`. States must be given in the order of their times.
-    pub fn publish(&self, network: Network, ago: Duration) -> u32 {
+    pub fn publish(&self, network: Network, ago: Duration) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let at = u32::try_from(now.saturating_sub(ago).as_secs()).unwrap_or(u32::MAX);
+        self.publish_at(network, at);
+    }
+
+    /// The same since a moment, Unix time in s, which may be yet to come.
+    pub fn publish_at(&self, network: Network, at: u32) {
         self.lock().states.insert(at, Arc::new(network));
-        at
     }
 
     /// Whether this is what is told now.

@@ -152,6 +152,12 @@ impl Gossip {
         self.asleep.load(Ordering::SeqCst)
     }
 
+    /// How many channels the map on disk has; `None` without one. Reads only the file's first bytes.
+    pub fn channels_on_disk(&self) -> Option<u32> {
+        let header = self.read_file(file::read_header(&self.map_file(), self.network));
+        header.map(|header| header.channels)
+    }
+
     /// Whether the map is in memory.
     pub fn loaded(&self) -> bool {
         lock(&self.held).map.is_some()
@@ -468,10 +474,15 @@ impl Gossip {
             .map_or(0, |header| header.timestamp)
     }
 
-    /// A file that is damaged is as good as none: it is fetched again.
+    /// A file that is damaged is worse than none: news would go on being asked for it. Removed, it is fetched again.
     fn read_file<T>(&self, read: std::result::Result<Option<T>, ReadError>) -> Option<T> {
         read.unwrap_or_else(|error| {
             tracing::warn!(%error, network = %self.network, "the map's file");
+            if matches!(error, ReadError::Damaged(_))
+                && let Err(error) = files::remove_if_present(&self.map_file())
+            {
+                tracing::warn!(%error, "the damaged map stays");
+            }
             None
         })
     }

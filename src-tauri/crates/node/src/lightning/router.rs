@@ -13,14 +13,9 @@ use bitcoin::secp256k1::{PublicKey, Secp256k1, Signing, Verification};
 use lightning::blinded_path::payment::{
     BlindedPaymentPath, ForwardTlvs, PaymentConstraints, PaymentForwardNode, PaymentRelay, ReceiveTlvs,
 };
-use lightning::blinded_path::{Direction, IntroductionNode};
 use lightning::ln::channel_state::ChannelDetails;
 use lightning::ln::channelmanager::{MIN_FINAL_CLTV_EXPIRY_DELTA, PaymentId};
-use lightning::routing::gossip::NodeId;
-use lightning::routing::router::{
-    InFlightHtlcs, Payee, Route, RouteParameters, Router, ScorerAccountingForInFlightHtlcs, find_route,
-};
-use lightning::routing::scoring::ProbabilisticScoringFeeParameters;
+use lightning::routing::router::{InFlightHtlcs, Route, RouteParameters, Router};
 use lightning::sign::EntropySource;
 use lightning_types::features::BlindedHopFeatures;
 use lightning_types::payment::PaymentHash;
@@ -28,11 +23,9 @@ use lightning_types::payment::PaymentHash;
 use super::keys::Keys;
 use crate::clock;
 use crate::gossip::Gossip;
-use crate::gossip::corridor::{CORRIDOR, Wanted, corridor};
 use crate::gossip::ldk::{self, Graph};
-use crate::gossip::map::Map;
+use crate::gossip::search::{self, Question};
 use crate::lock::lock;
-use crate::log::Logger;
 
 /// Blinded paths given out at most, as LDK does: more make an invoice long and the payer no wiser.
 const MOST_PATHS: usize = 3;
@@ -62,22 +55,25 @@ impl WakeRouter {
         }
     }
 
-    fn search(
+    fn question<'a>(
         &self,
-        graph: &Graph,
-        payer: &PublicKey,
-        params: &RouteParameters,
-        first_hops: Option<&[&ChannelDetails]>,
-        inflight: &InFlightHtlcs,
-    ) -> Result<Route, &'static str> {
-        let random = self.keys.get_secure_random_bytes();
-        self.gossip.scored(|scorer| {
-            let scorer = ScorerAccountingForInFlightHtlcs::new(scorer, inflight);
-            let penalties = ProbabilisticScoringFeeParameters::default();
-            find_route(
-                payer, params, graph, first_hops, &Logger, &scorer, &penalties, &random,
-            )
-        })
+        payer: &'a PublicKey,
+        params: &'a RouteParameters,
+        first_hops: Option<&'a [&'a ChannelDetails]>,
+        inflight: &'a InFlightHtlcs,
+    ) -> Question<'a> {
+        Question {
+            payer,
+            params,
+            first_hops,
+            inflight,
+            random: self.keys.get_secure_random_bytes(),
+        }
+    }
+
+    fn answer(&self, question: &Question<'_>) -> Result<Route, &'static str> {
+        self.gossip
+            .scored(|scorer| search::on_graph(&self.nothing, scorer, question))
     }
 }
 
@@ -89,7 +85,7 @@ impl Router for WakeRouter {
         first_hops: Option<&[&ChannelDetails]>,
         inflight: InFlightHtlcs,
     ) -> Result<Route, &'static str> {
-        self.search(&self.nothing, payer, params, first_hops, &inflight)
+        self.answer(&self.question(payer, params, first_hops, &inflight))
     }
 
     /// As LDK's own router, but without asking the graph whether our peers are well connected: they are the only way to us.
@@ -178,52 +174,15 @@ impl LazyRouter {
         first_hops: &[&ChannelDetails],
     ) -> bool {
         let nothing_else = InFlightHtlcs::new();
-        self.own
-            .search(&self.own.nothing, payer, params, Some(first_hops), &nothing_else)
-            .is_err()
+        let question = self.own.question(payer, params, Some(first_hops), &nothing_else);
+        self.own.answer(&question).is_err()
     }
 
     /// Whether this payment was refused because the map was asleep; asks once.
     pub fn was_refused(&self, payment: &PaymentHash) -> bool {
         lock(&self.refused).remove(payment)
     }
-
-    fn on_map(
-        &self,
-        map: &Map,
-        payer: &PublicKey,
-        params: &RouteParameters,
-        first_hops: Option<&[&ChannelDetails]>,
-        inflight: &InFlightHtlcs,
-    ) -> Result<Route, &'static str> {
-        let mut avoid = self.gossip.closed();
-        avoid.extend(&params.payment_params.previously_failed_channels);
-        let from = starts(map, payer, first_hops);
-        let to = destinations(map, &params.payment_params.payee);
-        let wanted = Wanted {
-            from: &from,
-            to: &to,
-            amount_msat: params.final_value_msat,
-            parts: params.payment_params.max_path_count > 1,
-            avoid: &avoid,
-        };
-        let now = u32::try_from(clock::since_epoch().as_secs()).unwrap_or(u32::MAX);
-        let mut most = CORRIDOR;
-        loop {
-            let chosen = corridor(map, &wanted, most);
-            let graph = ldk::part(map, &chosen, now);
-            let found = self.own.search(&graph, payer, params, first_hops, inflight);
-            // Everything that leads there was in it: a wider one has no more.
-            if found.is_ok() || chosen.len() < most {
-                return found;
-            }
-            most *= WIDER;
-        }
-    }
 }
-
-/// How much wider the next corridor is, when LDK's search, with its limits, fails in one.
-const WIDER: usize = 8;
 
 impl Router for LazyRouter {
     fn find_route(
@@ -233,12 +192,16 @@ impl Router for LazyRouter {
         first_hops: Option<&[&ChannelDetails]>,
         inflight: InFlightHtlcs,
     ) -> Result<Route, &'static str> {
-        let own = self
-            .own
-            .search(&self.own.nothing, payer, params, first_hops, &inflight);
+        let question = self.own.question(payer, params, first_hops, &inflight);
+        let own = self.own.answer(&question);
         let Err(why) = own else { return own };
         match self.gossip.map() {
-            Some(map) => self.on_map(&map, payer, params, first_hops, &inflight),
+            Some(map) => {
+                let now = u32::try_from(clock::since_epoch().as_secs()).unwrap_or(u32::MAX);
+                let closed = self.gossip.closed();
+                self.gossip
+                    .scored(|scorer| search::on_map(&map, scorer, &question, closed, now))
+            }
             None if self.gossip.asleep() => Err(ASLEEP),
             None => Err(why),
         }
@@ -274,52 +237,4 @@ impl Router for LazyRouter {
         self.own
             .create_blinded_payment_paths(recipient, first_hops, tlvs, amount_msats, secp_ctx)
     }
-}
-
-/// Where a payment can start: the peers of our channels, or ourselves if we were on the map.
-fn starts(map: &Map, payer: &PublicKey, first_hops: Option<&[&ChannelDetails]>) -> Vec<u32> {
-    match first_hops {
-        Some(channels) => positions(map, channels.iter().map(|channel| channel.counterparty.node_id)),
-        None => positions(map, [*payer]),
-    }
-}
-
-/// Where a payment must come: the payee, or where its hints or blinded paths begin.
-fn destinations(map: &Map, payee: &Payee) -> Vec<u32> {
-    let ends: Vec<PublicKey> = match payee {
-        Payee::Clear {
-            node_id, route_hints, ..
-        } => {
-            let hints = route_hints
-                .iter()
-                .filter_map(|hint| Some(hint.0.first()?.src_node_id));
-            std::iter::once(*node_id).chain(hints).collect()
-        }
-        Payee::Blinded { route_hints, .. } => route_hints
-            .iter()
-            .filter_map(|path| match path.introduction_node() {
-                IntroductionNode::NodeId(id) => Some(*id),
-                IntroductionNode::DirectedShortChannelId(direction, scid) => {
-                    let channel = map.find_channel(*scid)?;
-                    let [one, two] = channel.ends;
-                    let end = match direction {
-                        Direction::NodeOne => one,
-                        Direction::NodeTwo => two,
-                    };
-                    map.nodes()[end as usize].id.as_pubkey().ok()
-                }
-            })
-            .collect(),
-    };
-    positions(map, ends)
-}
-
-fn positions(map: &Map, ids: impl IntoIterator<Item = PublicKey>) -> Vec<u32> {
-    let mut positions: Vec<u32> = ids
-        .into_iter()
-        .filter_map(|id| map.find_node(&NodeId::from_pubkey(&id)))
-        .collect();
-    positions.sort_unstable();
-    positions.dedup();
-    positions
 }

@@ -6,6 +6,7 @@
 
 mod channels;
 mod doors;
+mod map;
 mod money;
 #[cfg(feature = "oracle")]
 pub mod oracle;
