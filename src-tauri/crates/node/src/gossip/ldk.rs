@@ -136,31 +136,38 @@ pub fn map_of(
     old: Option<&Map>,
 ) -> Result<Map, Nonsense> {
     let graph = graph.read_only();
+    let mut announced: Vec<(NodeId, Option<&NodeFeatures>)> = graph
+        .nodes()
+        .unordered_iter()
+        .map(|(id, info)| {
+            (
+                *id,
+                info.announcement_info
+                    .as_ref()
+                    .map(NodeAnnouncementInfo::features),
+            )
+        })
+        .collect();
+    announced.sort_unstable_by(|a, b| a.0.as_slice().cmp(b.0.as_slice()));
+    // Numbered in the order of the nodes, so that the same graph makes the same map.
     let mut features: Vec<NodeFeatures> = Vec::new();
-    let mut place: HashMap<NodeFeatures, u16> = HashMap::new();
-    let mut nodes = Vec::with_capacity(graph.nodes().len());
-    for (id, info) in graph.nodes().unordered_iter() {
-        let announced = info
-            .announcement_info
-            .as_ref()
-            .map(NodeAnnouncementInfo::features);
-        nodes.push(Node {
-            id: *id,
-            features: announced.map_or(NO_FEATURES, |set| {
-                if let Some(at) = place.get(set) {
-                    return *at;
-                }
-                // So many different sets are nonsense; those that do not fit count as not announced.
-                let at = u16::try_from(features.len()).unwrap_or(NO_FEATURES);
-                if at != NO_FEATURES {
-                    features.push(set.clone());
-                    place.insert(set.clone(), at);
-                }
-                at
-            }),
+    let mut place: HashMap<&NodeFeatures, u16> = HashMap::new();
+    let mut nodes = Vec::with_capacity(announced.len());
+    for (id, set) in announced {
+        let features = set.map_or(NO_FEATURES, |set| {
+            if let Some(at) = place.get(set) {
+                return *at;
+            }
+            // So many different sets are nonsense; those that do not fit count as not announced.
+            let at = u16::try_from(features.len()).unwrap_or(NO_FEATURES);
+            if at != NO_FEATURES {
+                features.push(set.clone());
+                place.insert(set, at);
+            }
+            at
         });
+        nodes.push(Node { id, features });
     }
-    nodes.sort_unstable_by(|a, b| a.id.as_slice().cmp(b.id.as_slice()));
     let position = |id: &NodeId| {
         let at = nodes.binary_search_by(|node| node.id.as_slice().cmp(id.as_slice()));
         at.ok()

@@ -182,8 +182,8 @@ impl Gossip {
     }
 
     /// Channels that payments found closed since the map was loaded.
-    pub fn closed(&self) -> HashSet<u64> {
-        lock(&self.held).closed.clone()
+    pub fn closed(&self) -> Vec<u64> {
+        lock(&self.held).closed.iter().copied().collect()
     }
 
     /// Searches with the scores.
@@ -234,6 +234,12 @@ impl Gossip {
     pub async fn ready(self: &Arc<Self>) -> Result<()> {
         if self.loaded() || self.server.is_none() {
             return Ok(());
+        }
+        if self.asleep() {
+            return Err(Error::new(
+                ErrorCode::GraphNotReady,
+                "nobody is here who could pay",
+            ));
         }
         let done = self.get_ready().await;
         let step = if done.is_ok() {

@@ -59,10 +59,11 @@ pub fn on_map(
     map: &Map,
     scorer: &Scorer,
     question: &Question<'_>,
-    mut closed: HashSet<u64>,
+    closed: &[u64],
     now: u32,
 ) -> Result<Route, &'static str> {
-    closed.extend(&question.params.payment_params.previously_failed_channels);
+    let failed = &question.params.payment_params.previously_failed_channels;
+    let avoid: HashSet<u64> = closed.iter().chain(failed).copied().collect();
     let from = starts(map, question);
     let to = destinations(map, &question.params.payment_params.payee);
     let wanted = Wanted {
@@ -70,7 +71,7 @@ pub fn on_map(
         to: &to,
         amount_msat: question.params.final_value_msat,
         parts: question.params.payment_params.max_path_count > 1,
-        avoid: &closed,
+        avoid: &avoid,
     };
     let mut most = CORRIDOR;
     loop {

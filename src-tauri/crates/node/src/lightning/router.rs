@@ -200,7 +200,7 @@ impl Router for LazyRouter {
                 let now = u32::try_from(clock::since_epoch().as_secs()).unwrap_or(u32::MAX);
                 let closed = self.gossip.closed();
                 self.gossip
-                    .scored(|scorer| search::on_map(&map, scorer, &question, closed, now))
+                    .scored(|scorer| search::on_map(&map, scorer, &question, &closed, now))
             }
             None if self.gossip.asleep() => Err(ASLEEP),
             None => Err(why),

@@ -18,7 +18,7 @@ struct Line {
     devnet: Devnet,
     lifecycle: Arc<Lifecycle>,
     node: Arc<Node>,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 async fn open(devnet: &Devnet, from: &Peer, to: &Peer) {
@@ -90,7 +90,7 @@ impl Line {
             devnet,
             lifecycle,
             node,
-            _directory: directory,
+            directory,
         }
     }
 
@@ -156,7 +156,7 @@ async fn a_payment_over_three_hops_takes_a_channel_that_only_news_told_of() {
     // The map goes with the person, what was learned stays, and the map is as it was.
     line.lifecycle.enter_background().await.unwrap();
     assert!(!node.map_loaded());
-    let scores = line._directory.path().join("gossip/scores.ours");
+    let scores = line.directory.path().join("gossip/scores.ours");
     assert!(scores.metadata().unwrap().len() > 8);
     assert_eq!(node.map_channels(), Some(2));
 }

@@ -215,7 +215,7 @@ async fn a_damaged_map_is_fetched_anew_and_a_server_ahead_of_its_time_is_not_bel
         scene.gossip().fetch(false, soon()).await.unwrap(),
         Fetched::Postponed
     );
-    scene.gossip().ready().await.unwrap();
+    gossip.ready().await.unwrap();
     assert!(scene.gossip().channels_on_disk().is_some());
 
     let fresh = Scene::new().await;
