@@ -17,6 +17,8 @@ mod read;
 mod round;
 mod seeds;
 mod socks;
+#[cfg(test)]
+mod tests;
 mod trail;
 mod wire;
 
@@ -93,6 +95,8 @@ pub struct FiltersSource {
     /// Where the last whole round of this process ended.
     synced: Mutex<Option<Tip>>,
     recent: Mutex<VecDeque<Transaction>>,
+    /// Peers that this round found far behind the others.
+    behind: Mutex<Vec<HostPort>>,
     reports: Mutex<Vec<String>>,
     requests: AtomicU64,
     floor: Mutex<Option<FeeRate>>,
@@ -136,6 +140,7 @@ impl FiltersSource {
             idle: Mutex::default(),
             synced: Mutex::default(),
             recent: Mutex::default(),
+            behind: Mutex::default(),
             reports: Mutex::default(),
             requests: AtomicU64::new(0),
             floor: Mutex::default(),
@@ -193,7 +198,18 @@ impl FiltersSource {
         let idle = std::mem::take(&mut *lock(&self.idle));
         // A connection that was idle may be long gone, which says nothing of its peer.
         let (mut jurors, _) = jury::hear(idle, known, trail, network).await;
-        let mut failures: Vec<Failure> = Vec::new();
+        let behind = lock(&self.behind).clone().into_iter();
+        let mut failures: Vec<Failure> = behind
+            .map(|peer| {
+                let error = wire::fault(
+                    &peer,
+                    ErrorCode::NetworkUnavailable,
+                    "it has not the newest blocks",
+                );
+                (peer, error)
+            })
+            .collect();
+        let known_behind = failures.len();
         let mut asked_dns = false;
         while jurors.len() < self.settings.required {
             let mut candidates = lock(&self.book).candidates(&self.settings.peers, clock::now_ms());
@@ -217,7 +233,7 @@ impl FiltersSource {
             failures.extend(unreachable);
             failures.extend(unheard);
         }
-        self.note(&failures);
+        self.note(&failures[known_behind..]);
         if jurors.len() < self.settings.required {
             self.save_book();
             return Err(self.too_few(jurors.len(), &failures));
@@ -263,11 +279,13 @@ impl FiltersSource {
     /// Hands transactions to every peer at once. Some peer having them is enough: they spread.
     async fn hand_over(&self, transactions: &[Transaction]) -> Result<()> {
         let idle = std::mem::take(&mut *lock(&self.idle));
+        let mut new = false;
         let serve: Vec<Transaction> = {
             let mut recent = lock(&self.recent);
             for transaction in transactions {
                 if !recent.contains(transaction) {
                     recent.push_back(transaction.clone());
+                    new = true;
                 }
             }
             let surplus = recent.len().saturating_sub(RECENT);
@@ -275,7 +293,8 @@ impl FiltersSource {
             recent.iter().cloned().collect()
         };
         let give = |mut wire: Wire| {
-            let serve = &serve;
+            // Who had it before has its parents, too, and need not be waited for.
+            let serve = if new { serve.as_slice() } else { &[] };
             async move {
                 let given = wire.hand_over(transactions, serve).await;
                 (wire, given)

@@ -283,6 +283,7 @@ impl Pass<'_, '_, '_> {
             .report(format!("{} has not the newest blocks", names.join(" and ")));
         for peer in &behind {
             lock(&self.source.book).failed(peer);
+            lock(&self.source.behind).push(peer.clone());
         }
         self.dismiss(&behind);
         Ok(())

@@ -46,6 +46,7 @@ struct Resume {
 impl FiltersSource {
     /// Brings everybody in the round to the tip.
     pub(super) async fn follow(&self, round: &Round<'_>) -> Result<Tip> {
+        lock(&self.behind).clear();
         let mut reached = None;
         for _ in 0..=TURNS {
             if let Attempt::Done(tip) = self.attempt(round, &mut reached).await? {
