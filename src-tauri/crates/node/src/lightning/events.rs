@@ -4,8 +4,9 @@
 //! arm that must write and cannot returns `ReplayEvent`, and LDK tells it again.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bitcoin::Amount;
 use bitcoin::secp256k1::PublicKey;
@@ -27,6 +28,11 @@ use crate::lock::lock;
 use crate::models::{Direction, NodeEvent, PaymentStatus};
 use crate::onchain::OnchainWallet;
 use crate::rows::{self, Kind};
+
+/// LDK tells an event that could not be handled again at once. A full disk is not empty a millisecond later, and a loop
+/// without a pause would keep a thread of the runtime, and whatever waits behind it, for ever. Short, because a stop waits
+/// for it.
+const REPLAY_PAUSE: Duration = Duration::from_millis(250);
 
 /// Someone who waits for a channel to be funded.
 type Opening = oneshot::Sender<Result<ChannelId>>;
@@ -52,6 +58,7 @@ pub struct EventHandler {
     /// Channels that are being opened by us, by user channel id.
     openings: Mutex<HashMap<u128, Opening>>,
     handled: AtomicU64,
+    chain_known: AtomicBool,
 }
 
 impl EventHandler {
@@ -68,6 +75,7 @@ impl EventHandler {
         events: broadcast::Sender<NodeEvent>,
     ) -> Self {
         let (openings, handled) = (Mutex::default(), AtomicU64::new(0));
+        let chain_known = AtomicBool::new(false);
         Self {
             lightning,
             keys,
@@ -79,12 +87,19 @@ impl EventHandler {
             events,
             openings,
             handled,
+            chain_known,
         }
     }
 
     /// How many events were handled so far; when it stands still, LDK has nothing more to say.
     pub fn handled(&self) -> u64 {
         self.handled.load(Ordering::SeqCst)
+    }
+
+    /// Says whether LDK has seen the chain whole, to its tip. While it has not, it may ask to pay for a closing or a claim
+    /// that is in a block already, and the coins given for that would be wanting for what comes next. It asks again.
+    pub fn chain_is_known(&self, known: bool) {
+        self.chain_known.store(known, Ordering::SeqCst);
     }
 
     /// A number for a channel that we open, and the news of its funding.
@@ -294,6 +309,7 @@ impl EventHandler {
                     .await
                     .map_err(|()| Error::new(ErrorCode::StorageFailed, "outputs to sweep"))
             }
+            Event::BumpTransaction(_) if !self.chain_known.load(Ordering::SeqCst) => Ok(()),
             Event::BumpTransaction(bump) => {
                 self.lightning.fee_bumper.handle_event(&bump).await;
                 Ok(())
@@ -318,12 +334,14 @@ impl EventHandler {
             | Event::ProbeSuccessful { .. }
             | Event::StaticInvoiceRequested { .. } => Ok(()),
         };
-        self.handled.fetch_add(1, Ordering::SeqCst);
         self.tell(NodeEvent::OverviewChanged);
-        done.map_err(|error| {
+        if let Err(error) = done {
             tracing::error!(%error, detail = error.detail(), "an event could not be handled; it will come again");
-            ReplayEvent()
-        })
+            tokio::time::sleep(REPLAY_PAUSE).await;
+            return Err(ReplayEvent());
+        }
+        self.handled.fetch_add(1, Ordering::SeqCst);
+        Ok(())
     }
 
     /// What must stay on-chain for the channels there are and `more` new ones, in sat.

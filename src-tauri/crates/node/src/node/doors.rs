@@ -31,6 +31,16 @@ impl Doors {
         }
     }
 
+    /// Does work inside that must not be dropped half-way. It is waited for by whoever shuts the doors, so it must be short.
+    pub async fn to_the_end(&self, work: impl Future<Output = ()> + Send + 'static) {
+        if self.shut.is_cancelled() {
+            return;
+        }
+        if self.inside.spawn(work).await.is_err() {
+            tracing::error!("work inside the node panicked");
+        }
+    }
+
     /// Fires when they are shut.
     pub fn token(&self) -> CancellationToken {
         self.shut.clone()
@@ -50,6 +60,27 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
+
+    #[tokio::test]
+    async fn what_must_not_be_dropped_goes_on_and_is_waited_for() {
+        let doors = Doors::default();
+        let done = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&done);
+        let work = doors.to_the_end(async move {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            told.store(true, Ordering::SeqCst);
+        });
+        assert!(
+            tokio::time::timeout(std::time::Duration::from_millis(5), work)
+                .await
+                .is_err()
+        );
+        doors.shut().await;
+        assert!(done.load(Ordering::SeqCst));
+        doors
+            .to_the_end(async { panic!("nobody works behind shut doors") })
+            .await;
+    }
 
     #[tokio::test]
     async fn when_the_doors_are_shut_everybody_is_out_and_nobody_comes_in() {

@@ -123,7 +123,10 @@ impl Node {
             } else {
                 HELD
             };
-            if now_handled != handled || now_on_their_way != on_their_way || !self.lightning.commit.idle() {
+            // A payment that came just before the last process ended is not looked at yet; LDK takes its time for that.
+            let unread = self.lightning.channels.needs_pending_htlc_processing();
+            let moved = now_handled != handled || now_on_their_way != on_their_way;
+            if moved || unread || !self.lightning.commit.idle() {
                 (handled, on_their_way) = (now_handled, now_on_their_way);
                 quiet_since = tokio::time::Instant::now();
             } else if quiet_since.elapsed() >= enough {
@@ -153,6 +156,7 @@ impl Node {
     /// Sweeps what can be swept, and sends everything that waits to be sent.
     pub async fn sweep(&self) {
         let sweeping = async {
+            self.hear_monitors().await;
             let sweeper = &self.lightning.sweeper;
             if sweeper
                 .regenerate_and_broadcast_spend_if_necessary()

@@ -26,12 +26,13 @@ impl Node {
         let _turn = self.sync_turn.lock().await;
         let _syncing = self.say_syncing();
         let round = self.round(Depth::Deep);
+        self.handler.chain_is_known(false);
         let (fees, tip) = tokio::join!(self.chain.fees(), self.chain.sync(&round));
         let tip = tip?;
         self.take_fees(fees)?;
         self.lightning_synced(tip);
         self.onchain_synced.store(true, Ordering::SeqCst);
-        self.answer(true);
+        self.answer(true).await;
         self.send_all().await;
         Ok(())
     }
@@ -53,11 +54,12 @@ impl Node {
             let _turn = self.sync_turn.lock().await;
             let _syncing = self.say_syncing();
             let round = self.round(depth).progress(Box::new(progress));
+            self.handler.chain_is_known(false);
             let (fees, tip) = tokio::join!(self.chain.fees(), self.chain.sync_lightning(&round));
             let tip = tip?;
             self.take_fees(fees)?;
             let checkpoint = self.lightning_synced(tip);
-            self.answer(false);
+            self.answer(false).await;
             self.send_all().await;
             Ok(checkpoint)
         };
@@ -82,11 +84,28 @@ impl Node {
         self.doors.within(syncing).await
     }
 
-    /// What follows from a look at the chain: cheats are noted, claims get the fees of now. LDK gave them more as the blocks
-    /// came, but by the rates of the last look, because chain and fees are asked for at once.
-    fn answer(&self, wallet_looked: bool) {
+    /// What follows from a look at the chain: cheats are noted, claims get the fees of now, and what the monitors say of it
+    /// is acted upon. LDK gave its claims more fees as the blocks came, but by the rates of the last look, because chain and
+    /// fees are asked for at once; and its own background work would do the rest seconds later, when a wake is over.
+    async fn answer(&self, wallet_looked: bool) {
+        self.handler.chain_is_known(true);
         self.look_for_breaches(wallet_looked);
         self.lightning.chain_monitor.rebroadcast_pending_claims();
+        self.hear_monitors().await;
+    }
+
+    /// Acts upon what the monitors have to say.
+    pub(super) async fn hear_monitors(&self) {
+        let (monitors, handler) = (
+            Arc::clone(&self.lightning.chain_monitor),
+            Arc::clone(&self.handler),
+        );
+        // LDK never looks again at the events of a monitor whose handling was dropped half-way.
+        let hearing = async move {
+            // The future of LDK's fee bumper has 20 kB.
+            Box::pin(monitors.process_pending_events_async(|event| handler.handle(event))).await;
+        };
+        self.doors.to_the_end(hearing).await;
     }
 
     /// Requests that the chain source has made since the node was opened.
