@@ -2,8 +2,9 @@
 //! of it all after each trial.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bitcoin::hashes::{Hash, sha256};
 use bitcoin::secp256k1::PublicKey;
@@ -19,6 +20,9 @@ use crate::common::{LIMIT, Wallet, until};
 /// Blocks until a held payment runs out, at its payee. Three trials fit in, and it fits into the 1,008 blocks that LDK
 /// lets a whole route take.
 const FINAL_CLTV: u16 = 980;
+
+/// Who the channels are with.
+const CHANNELS: [&str; 5] = ["lsp", "lsp", "lsp", "alice", "bob"];
 
 const HELD_MSAT: u64 = 60_000_000;
 const RECEIVED_MSAT: u64 = 1_000_000;
@@ -59,7 +63,7 @@ impl World {
         let address: bitcoin::Address<_> = node.new_address().await.unwrap().parse().unwrap();
         let amount = bitcoin::Amount::from_sat(10_000_000);
         devnet.fund(&address.assume_checked(), amount).await.unwrap();
-        for name in ["lsp", "lsp", "lsp", "alice", "bob"] {
+        for name in CHANNELS {
             let peer = devnet.ensure_peer(name).await.unwrap();
             devnet.mine(1).await.unwrap();
             node.sync().await.unwrap();
@@ -67,7 +71,7 @@ impl World {
             node.open_channel(&address, 700_000).await.unwrap();
         }
         devnet.mine(6).await.unwrap();
-        usable(&node, 5).await;
+        usable(devnet, &node, "at first").await;
         let mut world = Self {
             ours: node.node_id().parse().unwrap(),
             channels: node.channels().into_iter().map(|c| c.channel_id).collect(),
@@ -122,7 +126,7 @@ impl World {
         if self.held.is_none() {
             let lifecycle = self.lifecycle();
             let node = lifecycle.enter_foreground().await.unwrap();
-            usable(&node, 5).await;
+            usable(self.devnet(), &node, "between").await;
             self.prepare(&node, chance).await;
             lifecycle.enter_background().await.unwrap();
             self.wait_until_peers_know_we_are_gone().await;
@@ -207,7 +211,7 @@ impl World {
             );
         }
         let node = lifecycle.enter_foreground().await.unwrap();
-        usable(&node, 5).await;
+        usable(self.devnet(), &node, name).await;
         let channels: BTreeSet<String> = node.channels().into_iter().map(|c| c.channel_id).collect();
         assert_eq!(channels, self.channels, "{name}: a channel was closed");
         self.check_held(&node, name).await;
@@ -282,10 +286,23 @@ fn outbound_msat(node: &Node) -> u64 {
     node.channels().iter().map(|channel| channel.outbound_msat).sum()
 }
 
-async fn usable(node: &Node, channels: usize) {
+/// Waits for all channels; says what is wrong with them if they do not come.
+async fn usable(devnet: &Devnet, node: &Node, name: &str) {
     node.sync().await.unwrap();
-    until("the channels to be usable", || {
-        node.channels().iter().filter(|channel| channel.usable).count() == channels
-    })
-    .await;
+    let begun = Instant::now();
+    while node.channels().iter().filter(|channel| channel.usable).count() < CHANNELS.len() {
+        if begun.elapsed() > LIMIT {
+            let mut all = format!("ours: {:#?}\n", node.channels());
+            for peer in devnet.peers() {
+                let log = std::fs::read_dir(devnet.dir().join("peers").join(peer.name()));
+                let files: Vec<_> = log.unwrap().map(|file| file.unwrap().path()).collect();
+                let text: String = files.iter().flat_map(std::fs::read_to_string).collect();
+                let closed = text.lines().filter(|line| line.to_lowercase().contains("clos"));
+                let closed: Vec<_> = closed.collect();
+                let _ = write!(all, "{}: {:#?}\n{closed:#?}\n", peer.name(), peer.channels());
+            }
+            panic!("{name}: the channels do not come up\n{all}");
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }

@@ -125,7 +125,11 @@ impl Node {
 
     async fn close_store(&self) -> Result<()> {
         let store = Arc::clone(&self.store);
-        let closing = tokio::task::spawn_blocking(move || store.close());
+        let closing = tokio::task::spawn_blocking(move || {
+            let closed = store.close();
+            tracing::debug!(target: "pilotlight_node::life", nodes = -1_i64, "closed");
+            closed
+        });
         let failed = |e: &dyn std::fmt::Display| Error::new(ErrorCode::StorageFailed, format!("store: {e}"));
         match closing.await {
             Ok(closed) => closed.map_err(|e| failed(&e)),
