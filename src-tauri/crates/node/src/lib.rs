@@ -7,6 +7,7 @@ mod capsules;
 pub mod chain;
 mod clock;
 pub mod config;
+mod doors;
 mod error;
 pub mod gossip;
 mod lifecycle;

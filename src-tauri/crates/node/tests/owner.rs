@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::{Stage, grant, until};
-use pilotlight_node::{ErrorCode, Grace, GrantKind, PaymentStatus, WakeOutcome, WalletState};
+use pilotlight_devnet::{Fault, FaultKind};
+use pilotlight_node::{Depth, ErrorCode, Grace, GrantKind, PaymentStatus, WakeOutcome, WalletState};
 
 /// Longest that a look at the wallet may take; it takes microseconds, on a machine that is shared with compilers.
 const LOOK_LIMIT: Duration = Duration::from_millis(250);
@@ -210,5 +211,53 @@ async fn a_stopped_node_does_nothing_any_more_whoever_still_holds_it() {
     let again = lifecycle.enter_foreground().await.unwrap();
     assert!(!Arc::ptr_eq(&node, &again));
     stage.usable(&again).await;
+    lifecycle.enter_background().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wake_joins_a_sync_that_is_under_way_and_asks_nothing_twice() {
+    let stage = Stage::with_channel().await;
+    let lifecycle = stage.lifecycle();
+    let node = lifecycle.enter_foreground().await.unwrap();
+    stage.usable(&node).await;
+    let quick = async || node.sync_lightning(Depth::Quick, |_, _| {}).await.unwrap();
+    stage.devnet.mine(1).await.unwrap();
+    stage.devnet.reset_traffic();
+    node.sync().await.unwrap();
+    let alone = stage.devnet.traffic().requests;
+
+    stage.devnet.set_rtt(Duration::from_millis(100));
+    let tip = stage.devnet.mine(1).await.unwrap();
+    stage.devnet.reset_traffic();
+    let later = async {
+        while !node.syncing() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        quick().await
+    };
+    let (synced, joined) = tokio::join!(node.sync(), later);
+    synced.unwrap();
+    assert_eq!(joined.height, tip);
+    let together = stage.devnet.traffic().requests;
+    assert!(
+        together <= alone + 1,
+        "{alone} requests alone, {together} together"
+    );
+
+    // One that fails is no news: whoever waited for it looks itself.
+    let tip = stage.devnet.mine(1).await.unwrap();
+    stage
+        .devnet
+        .faults()
+        .set(Fault::new("/blocks/tip", FaultKind::Garbage).times(1));
+    let (failed, looked) = tokio::join!(node.sync(), async {
+        while !node.syncing() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        quick().await
+    });
+    assert!(failed.is_err());
+    assert_eq!(looked.height, tip);
+    stage.devnet.set_rtt(Duration::ZERO);
     lifecycle.enter_background().await.unwrap();
 }

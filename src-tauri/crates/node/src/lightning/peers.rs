@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::types::PeerManager;
 use crate::config::{CONNECT_TIMEOUT, PeerAddress};
+use crate::doors::Doors;
 use crate::error::{Error, ErrorCode, Result};
 use crate::lock::lock;
 use crate::rows::{self, Kind};
@@ -22,6 +23,8 @@ const HANDSHAKE_ROUND_TRIPS: u32 = 3;
 pub struct Peers {
     store: Arc<Store>,
     ldk: Arc<PeerManager>,
+    /// Nobody connects once they are shut: a stopped node must not come back to a peer.
+    doors: Arc<Doors>,
     /// One attempt at a time for each peer: of two connections at once each side may close the other one.
     turns: Mutex<HashMap<PublicKey, Arc<tokio::sync::Mutex<()>>>>,
     /// How long the last handshake with each took.
@@ -30,10 +33,11 @@ pub struct Peers {
 
 impl Peers {
     /// The peers in this store.
-    pub fn new(store: Arc<Store>, ldk: Arc<PeerManager>) -> Self {
+    pub fn new(store: Arc<Store>, ldk: Arc<PeerManager>, doors: Arc<Doors>) -> Self {
         Self {
             store,
             ldk,
+            doors,
             turns: Mutex::default(),
             handshakes: Mutex::default(),
         }
@@ -42,8 +46,13 @@ impl Peers {
     /// Connects (which may be so already), and waits for the Lightning handshake.
     ///
     /// # Errors
-    /// [`ErrorCode::PeerUnreachable`], also for the wrong node at the right address.
+    /// [`ErrorCode::PeerUnreachable`], also for the wrong node at the right address; [`ErrorCode::Cancelled`] if the node
+    /// stops.
     pub async fn connect(&self, peer: &PeerAddress) -> Result<()> {
+        self.doors.within(self.connect_inside(peer)).await
+    }
+
+    async fn connect_inside(&self, peer: &PeerAddress) -> Result<()> {
         let turn = {
             let mut turns = lock(&self.turns);
             Arc::clone(turns.entry(peer.node_id).or_default())

@@ -1,11 +1,10 @@
 //! The running node: everything open, and what a person can ask of it.
 //!
 //! `sync` brings it to the chain's tip; `run` connects and settles it; `money` receives and pays; `channels` opens and closes;
-//! `safety` says what is at risk. `watch` is the node that only watches. `tasks` is what runs all the time, `doors` who is at work inside, `stop` the way out. Who
+//! `safety` says what is at risk. `watch` is the node that only watches. `tasks` is what runs all the time, `stop` the way out. Who
 //! may start or stop it is decided in `lifecycle`.
 
 mod channels;
-mod doors;
 mod map;
 mod money;
 #[cfg(feature = "oracle")]
@@ -17,7 +16,7 @@ mod sync;
 mod tasks;
 mod watch;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bitcoin::Network;
@@ -31,6 +30,7 @@ use crate::capsules;
 use crate::chain::{Broadcaster, EsploraSource, Fees, FiltersSource, Source, Watch, esplora, filters};
 pub use crate::chain::{Checkpoint, Depth};
 use crate::config::{ChainChoice, Config, PeerAddress};
+use crate::doors::Doors;
 use crate::error::{Error, ErrorCode, Result};
 use crate::gossip::Gossip;
 use crate::lightning::{Breaches, EventHandler, Keys, Lightning, Parts, Payments, Peers};
@@ -39,7 +39,6 @@ use crate::models::{Balances, NodeEvent};
 use crate::onchain::OnchainWallet;
 use crate::rows::{self, Kind};
 use crate::seed::Seed;
-use doors::Doors;
 pub(crate) use sync::OnDrop;
 use tasks::Tasks;
 pub(crate) use watch::{Vouched, WatchNode};
@@ -71,13 +70,15 @@ pub struct Node {
     /// The same of the on-chain wallet.
     onchain_synced: AtomicBool,
     syncing: AtomicBool,
+    /// How many syncs of LDK ended well.
+    syncs: AtomicU64,
     /// The last sync, on disk or not yet.
     checkpoint: Mutex<Option<Checkpoint>>,
     /// One sync at a time.
     sync_turn: tokio::sync::Mutex<()>,
     /// One sender at a time, so that whoever waits for its turn knows what was sent before.
     send_turn: tokio::sync::Mutex<()>,
-    doors: Doors,
+    doors: Arc<Doors>,
     /// Told when the process was asleep: what is connected and what is known is old then.
     awake: tokio::sync::Notify,
     tasks: Mutex<Option<Tasks>>,
@@ -150,10 +151,15 @@ impl Node {
         ));
         let breaches = Breaches::new(Arc::clone(&store), events.clone());
         let checkpoint = rows::read(&store, Kind::Chain, TIP)?;
+        let doors = Arc::new(Doors::default());
         Ok(Arc::new(Self {
             network: config.network,
             lsp: config.lsp.clone(),
-            peers: Peers::new(Arc::clone(&store), Arc::clone(&lightning.peers)),
+            peers: Peers::new(
+                Arc::clone(&store),
+                Arc::clone(&lightning.peers),
+                Arc::clone(&doors),
+            ),
             id: lightning.channels.get_our_node_id().to_string(),
             store,
             capsules,
@@ -171,10 +177,11 @@ impl Node {
             lightning_synced: AtomicBool::new(false),
             onchain_synced: AtomicBool::new(false),
             syncing: AtomicBool::new(false),
+            syncs: AtomicU64::new(0),
             checkpoint: Mutex::new(checkpoint),
             sync_turn: tokio::sync::Mutex::default(),
             send_turn: tokio::sync::Mutex::default(),
-            doors: Doors::default(),
+            doors,
             awake: tokio::sync::Notify::new(),
             tasks: Mutex::new(None),
         }))

@@ -38,7 +38,7 @@ impl Node {
     pub async fn connect_peers(&self) -> usize {
         let wanted = self.wanted_peers();
         let attempts = wanted.iter().map(|peer| async move {
-            let connected = self.doors.within(self.peers.connect(peer)).await;
+            let connected = self.peers.connect(peer).await;
             if let Err(error) = &connected {
                 tracing::info!(detail = error.detail(), "peer not connected");
             }

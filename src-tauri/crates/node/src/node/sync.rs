@@ -9,6 +9,7 @@ use super::{Checkpoint, FEES, Kind, Node, NodeEvent, Result, TIP, lock, rows};
 use crate::chain::fees::Estimates;
 use crate::chain::{Broadcaster, Depth, Follower, Round, Sent, Source, Tip};
 use crate::clock;
+use crate::error::{Error, ErrorCode};
 
 impl Node {
     /// Brings everything to the chain's tip, closely: LDK, every address of the on-chain wallet, fees; and sends what
@@ -39,7 +40,7 @@ impl Node {
 
     /// Brings LDK to the chain's tip, gets fees, and sends what waits; the on-chain wallet is left to
     /// [`Self::sync_onchain`]. For a wake: it is what keeps channels safe, and nothing else. `progress` is told (blocks
-    /// done, blocks in all). One at a time, as [`Self::sync`].
+    /// done, blocks in all). One at a time, as [`Self::sync`]; one that is under way already is joined.
     ///
     /// May be dropped at any await, as [`Self::sync`].
     ///
@@ -51,7 +52,9 @@ impl Node {
         progress: impl Fn(u32, u32) + Send + Sync,
     ) -> Result<Checkpoint> {
         let syncing = async {
-            let _turn = self.sync_turn.lock().await;
+            let Some(_turn) = self.turn_unless_done().await else {
+                return self.checkpoint().ok_or_else(never_synced);
+            };
             let _syncing = self.say_syncing();
             let round = self.round(depth).progress(Box::new(progress));
             self.handler.chain_is_known(false);
@@ -64,6 +67,15 @@ impl Node {
             Ok(checkpoint)
         };
         self.doors.within(syncing).await
+    }
+
+    /// Waits for its turn to sync. `None` if a sync was under way that has brought what was wanted: the open app's rounds
+    /// and a wake do not ask the same things twice.
+    async fn turn_unless_done(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        let (under_way, before) = (self.syncing(), self.syncs.load(Ordering::SeqCst));
+        let turn = self.sync_turn.lock().await;
+        let done = under_way && self.syncs.load(Ordering::SeqCst) > before;
+        (!done).then_some(turn)
     }
 
     /// Brings the on-chain wallet to the chain's tip. One at a time, as [`Self::sync`].
@@ -177,6 +189,7 @@ impl Node {
         let checkpoint = checkpoint(tip);
         *lock(&self.checkpoint) = Some(checkpoint);
         self.lightning_synced.store(true, Ordering::SeqCst);
+        self.syncs.fetch_add(1, Ordering::SeqCst);
         checkpoint
     }
 
@@ -251,6 +264,10 @@ async fn send(chain: &dyn Source, transaction: &bitcoin::Transaction) -> bool {
             false
         }
     }
+}
+
+fn never_synced() -> Error {
+    Error::new(ErrorCode::NotSynced, "a sync ended well, and left no checkpoint")
 }
 
 pub(super) fn checkpoint(tip: Tip) -> Checkpoint {
