@@ -315,4 +315,34 @@ describe('pilot light', () => {
       expect(row?.dataset).toMatchObject({ id: '10', kind: 'processing', outcome: 'completed' });
     });
   });
+
+  it('copies the log of the wakes as the JSON that is kept', async () => {
+    const writeText = vi.fn(async (_text: string) => undefined);
+    vi.stubGlobal('navigator', { ...navigator, clipboard: { writeText } });
+    const api = await open('full', '/sync');
+    await findId('copy-log');
+    await click('copy-log');
+    const copied = JSON.parse(writeText.mock.calls[0]?.[0] ?? '');
+    expect(copied).toEqual(await api.wakes());
+    expect(copied[0]).toMatchObject({ level: 'full', requests: 14, wants_processing: false });
+    vi.unstubAllGlobals();
+  });
+
+  it('says what a wake did less, and why', async () => {
+    const demo = demoApi('full', 0);
+    const wakes = async () => {
+      const all = await demo.wakes();
+      return all.map((wake) => ({
+        ...wake,
+        level: 'watch' as const,
+        degraded: ['memory' as const],
+        wants_processing: true,
+      }));
+    };
+    await open('full', '/sync', { ...demo, wakes });
+    expect((await findId('metric-degraded')).textContent).toContain('memory was short');
+    expect(byId('metric-level').textContent).toContain('Only the chain');
+    expect(byId('metric-wants_processing')).toBeTruthy();
+    expect(byId('metric-requests').textContent).toContain('14');
+  });
 });

@@ -45,7 +45,8 @@ const fail = (code: ErrorReport['code'], message: string): never => {
 function stages(spans: [StageRecord['name'], number, StageRecord['end']?][]): StageRecord[] {
   let at = 0;
   return spans.map(([name, duration_ms, end = 'done']) => {
-    const stage = { name, started_ms: at, duration_ms, end, error: null };
+    const blocks = name === 'chain' && end === 'done' ? 3 : null;
+    const stage = { name, started_ms: at, duration_ms, end, error: null, checkpoint: end === 'done', blocks };
     at += duration_ms;
     return stage;
   });
@@ -68,6 +69,10 @@ function wake(id: number, startedAt: number, change: Partial<WakeRecord> = {}): 
     kind: 'refresh',
     reason: 'simulated',
     grant_ms: 30_000,
+    level: 'full',
+    conditions: { network: 'unmetered', on_power: false, low_power: false, available_memory: null },
+    degraded: [],
+    wants_processing: false,
     joined: false,
     started_at_ms: startedAt,
     finished_at_ms: startedAt + took,
@@ -80,6 +85,7 @@ function wake(id: number, startedAt: number, change: Partial<WakeRecord> = {}): 
     channels_updated: 2,
     graph_channels_updated: 0,
     tip_height: 184 + id,
+    requests: 14,
     bytes_in: 148_200,
     bytes_out: 21_700,
     peak_memory: 61_300_000,

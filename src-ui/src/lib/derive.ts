@@ -5,6 +5,7 @@ import type {
   Balances,
   BlockerCode,
   LightningChannel as Channel,
+  Degraded,
   Overview,
   Payment,
   SafeUntilReason,
@@ -248,6 +249,19 @@ export const BLOCKER_WORDS: Record<BlockerCode, string | null> = {
   forceQuitSuspected:
     'Your phone has not woken Pilotlight for two days. That happens after it was swiped away in the app switcher; leave it there, and open it now and then.',
 };
+
+/** What made a wake do less than others. */
+export const DEGRADED_WORDS: Record<Degraded, string> = {
+  offline: 'there was no network',
+  low_power: 'Low Power Mode is on',
+  low_data: 'Low Data Mode is on',
+  memory: 'memory was short',
+};
+
+/** All that is kept of the last wakes, as a developer wants it: the JSON that the command line prints. */
+export function wakeLog(wakes: readonly WakeRecord[]): string {
+  return JSON.stringify(wakes, null, 1);
+}
 
 const STAGES: Record<string, string> = {
   open: 'Open the wallet',
