@@ -228,15 +228,23 @@ impl Store {
     /// # Errors
     /// As for [`compact`](Store::compact).
     pub fn compact_if_due(&self) -> Result<Option<Compaction>, StoreError> {
-        let rewritten = self.inner.shared.read(|database| Ok(database.rewritten))?;
-        let size = self
-            .size_on_disk()
-            .map_err(|error| StoreError::NotCompacted(error.to_string()))?;
-        if self.inner.budget.is_due(size, rewritten) {
+        if self.compaction_due()? {
             self.compact().map(Some)
         } else {
             Ok(None)
         }
+    }
+
+    /// Whether [`Self::compact_if_due`] would compact now.
+    ///
+    /// # Errors
+    /// As [`Self::compact_if_due`].
+    pub fn compaction_due(&self) -> Result<bool, StoreError> {
+        let rewritten = self.inner.shared.read(|database| Ok(database.rewritten))?;
+        let size = self
+            .size_on_disk()
+            .map_err(|error| StoreError::NotCompacted(error.to_string()))?;
+        Ok(self.inner.budget.is_due(size, rewritten))
     }
 
     /// Bytes that all files of the store take, as `ls` would add them up.
