@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pilotlight_node::{
-    ErrorCode, Grant, GrantKind, Lifecycle, WakeOutcome, WakeProgress, WakeReason, WakeRecord,
+    Conditions, ErrorCode, Grant, GrantKind, Lifecycle, Network, WakeOutcome, WakeProgress, WakeReason,
+    WakeRecord,
 };
 use tauri::async_runtime;
 use tauri::{AppHandle, Manager};
-use tauri_plugin_background::{BackgroundExt, Launch, LaunchReason, Outcome, Progress, RunResult, TaskKind};
+use tauri_plugin_background::{
+    BackgroundExt, DeviceFacts, Launch, LaunchReason, NetworkState, Outcome, Progress, RunResult, TaskKind,
+};
 use tokio::sync::watch;
 
 use crate::settings::Settings;
@@ -29,10 +32,15 @@ pub fn start(app: &AppHandle, settings: &Settings) -> Result<(), Box<dyn std::er
     app.background().keep_history(&data_dir)?;
     // The plugin calls this on a thread of its own, which may block; the node's tasks live on Tauri's runtime, whether
     // the foreground or a wake brought it up.
+    let handle = app.clone();
     app.background().attach(move |launch| {
         platform::prepare(&data_dir);
         let before = lifecycle.safety();
-        let record = async_runtime::block_on(lifecycle.wake(grant(launch)));
+        let conditions = conditions(&handle.background().device());
+        let record = async_runtime::block_on(lifecycle.wake(grant(launch, conditions)));
+        if record.wants_processing && record.kind == GrantKind::Refresh {
+            ask_for_minutes(&handle);
+        }
         // Before the task is called complete: iOS may suspend the process the moment it is.
         if let Some(notice) = Notice::after(&before, &lifecycle.safety(), SystemTime::now()) {
             platform::warn(&notice);
@@ -65,7 +73,33 @@ pub fn task_kind(kind: GrantKind) -> TaskKind {
     }
 }
 
-fn grant(launch: Launch) -> Grant {
+/// Asks for the processing task as soon as the system likes, in place of its request for later. The system keeps it until
+/// the phone is on power and nobody uses it.
+fn ask_for_minutes(app: &AppHandle) {
+    let background = app.background();
+    for id in background.tasks_of(TaskKind::Processing) {
+        if let Err(error) = background.schedule(id, Duration::ZERO) {
+            tracing::warn!(id, %error, "no processing run was asked for");
+        }
+    }
+}
+
+/// The node's words for what the plugin knows of the device.
+fn conditions(device: &DeviceFacts) -> Conditions {
+    Conditions {
+        network: device.network.map(|network| match network {
+            NetworkState::Offline => Network::Offline,
+            NetworkState::Constrained => Network::Constrained,
+            NetworkState::Expensive => Network::Expensive,
+            NetworkState::Unmetered => Network::Unmetered,
+        }),
+        on_power: device.on_power,
+        low_power: device.low_power,
+        available_memory: device.available_memory_bytes,
+    }
+}
+
+fn grant(launch: Launch, conditions: Conditions) -> Grant {
     Grant {
         kind: match launch.kind {
             TaskKind::Refresh => GrantKind::Refresh,
@@ -81,6 +115,7 @@ fn grant(launch: Launch) -> Grant {
         cancel: launch.cancel,
         // The system shows it for work that the person began, and ends what does not move.
         progress: (launch.kind == TaskKind::Continued).then(|| shown(launch.progress)),
+        conditions,
     }
 }
 
@@ -89,8 +124,8 @@ fn shown(progress: Progress) -> watch::Sender<WakeProgress> {
     let (sender, mut receiver) = watch::channel(WakeProgress::default());
     async_runtime::spawn(async move {
         while receiver.changed().await.is_ok() {
-            let WakeProgress { done, total } = *receiver.borrow();
-            progress.set(done.into(), total.into());
+            let (done, total) = receiver.borrow().parts();
+            progress.set(done, total);
         }
     });
     sender
@@ -124,30 +159,9 @@ mod tests {
     #[test]
     fn a_record_decides_the_next_run() {
         let mut record = WakeRecord {
-            id: 1,
-            kind: GrantKind::Refresh,
-            reason: WakeReason::Simulated,
-            grant_ms: 30_000,
-            joined: false,
-            started_at_ms: 1_000_000,
-            finished_at_ms: Some(1_002_000),
             outcome: WakeOutcome::Completed,
-            error: None,
-            stages: vec![],
-            last_sync: Some(1_001_000),
-            sync_duration: 2_000,
-            blocks_synced: 3,
-            channels_updated: 0,
-            graph_channels_updated: 0,
-            tip_height: Some(103),
-            bytes_in: 0,
-            bytes_out: 0,
-            peak_memory: 0,
-            cpu_ms: 0,
             next_at_ms: Some(1_062_000),
-            safe_until_ms: None,
-            safe_until_reason: None,
-            breaches: 0,
+            ..WakeRecord::begin(1, GrantKind::Refresh, WakeReason::Simulated, 30_000, 1_000_000)
         };
         let now = Duration::from_secs(1_002);
         let good = Outcome::new(RunResult::Completed);
@@ -159,5 +173,31 @@ mod tests {
         record.next_at_ms = None;
         record.outcome = WakeOutcome::CutOff;
         assert_eq!(outcome(&record, now), Outcome::new(RunResult::Failed));
+    }
+
+    #[test]
+    fn the_device_is_told_to_the_node_in_its_own_words() {
+        assert_eq!(conditions(&DeviceFacts::default()), Conditions::default());
+        for (network, expected) in [
+            (NetworkState::Offline, Network::Offline),
+            (NetworkState::Constrained, Network::Constrained),
+            (NetworkState::Expensive, Network::Expensive),
+            (NetworkState::Unmetered, Network::Unmetered),
+        ] {
+            let facts = DeviceFacts {
+                network: Some(network),
+                on_power: Some(true),
+                low_power: Some(false),
+                available_memory_bytes: Some(7),
+                ..DeviceFacts::default()
+            };
+            let told = Conditions {
+                network: Some(expected),
+                on_power: Some(true),
+                low_power: Some(false),
+                available_memory: Some(7),
+            };
+            assert_eq!(conditions(&facts), told);
+        }
     }
 }

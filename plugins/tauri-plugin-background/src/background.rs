@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::blockers::blockers;
 use crate::clock::Clock;
 use crate::config::{Config, TaskConfig, TaskKind};
+use crate::device::DeviceFacts;
 use crate::engine::Core;
 use crate::error::{Error, Result, SchedulerError};
 use crate::models::{ActiveRun, Launch, Outcome, RunEvent, RunRecord, Status, TaskStatus};
@@ -137,6 +138,11 @@ impl Background {
             .iter()
             .filter(move |task| task.kind == kind)
             .map(|task| task.id.as_str())
+    }
+
+    /// What is known of the device now. Asks the system, which on iOS may take up to a second: not for the main thread.
+    pub fn device(&self) -> DeviceFacts {
+        self.core.device()
     }
 
     /// Where everything stands, and why nothing runs, if so. Asks the system, which on iOS may take up to a second: not for

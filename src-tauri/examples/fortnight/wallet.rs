@@ -267,7 +267,7 @@ impl App for Wallet {
             moving: self.moving(run.at + after),
             ..self.stakes
         };
-        let wait = next_wake(outcome, self.failures_in_a_row, at_stake);
+        let wait = next_wake(outcome, self.failures_in_a_row, at_stake, None);
         Outcome::new(result).with_next_in(Some(self.always_after.unwrap_or(wait)))
     }
 

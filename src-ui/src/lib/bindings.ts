@@ -215,6 +215,29 @@ export type BreachStatus =
 /**  It was found too late: the cheat got away with it. */
 "lost";
 
+/**  What is known of the phone. `None`: it is not known, and taken for neither good nor bad. */
+export type Conditions = {
+	/**  The network. */
+	network?: Network | null,
+	/**  Whether it is on external power. */
+	on_power?: boolean | null,
+	/**  Whether the person asked it to save power (Low Power Mode). */
+	low_power?: boolean | null,
+	/**  Memory that the app may still take before the system ends it, in bytes. */
+	available_memory?: number | null,
+};
+
+/**  What narrowed a wake. */
+export type Degraded = 
+/**  There is no network. */
+"offline" | 
+/**  Low Power Mode. */
+"low_power" | 
+/**  Low Data Mode. */
+"low_data" | 
+/**  Short of memory. */
+"memory";
+
 /**  What a text from outside (pasted, scanned) asks us to pay. */
 export type Destination = 
 /**  A BOLT11 invoice for our network, not yet expired. */
@@ -283,6 +306,8 @@ export type ErrorCode =
 "sync_timeout" | 
 /**  Not started, because the time left was not worth it. */
 "insufficient_time" | 
+/**  Not started, because the phone is short of memory. */
+"low_memory" | 
 /**  The chain source contradicts itself, or a proof fails. */
 "chain_sync_failed" | 
 /**  The server asked us to slow down. */
@@ -380,6 +405,13 @@ export type LaunchReason =
 /**  The person, in the foreground. */
 "person";
 
+/**  How much of the wallet a wake brings up. */
+export type Level = 
+/**  All of it but the network's graph. */
+"full" | 
+/**  The monitors alone: they look at the chain and punish or claim, and no channel is live. */
+"watch";
+
 /**  One Lightning channel. */
 export type LightningChannel = {
 	/**  The channel id, hex. */
@@ -414,6 +446,17 @@ export type MapStep =
 "ready" | 
 /**  It could not be had. */
 "failed";
+
+/**  The network, by what it costs to use it. */
+export type Network = 
+/**  There is none. */
+"offline" | 
+/**  The person asked for little data (Low Data Mode). */
+"constrained" | 
+/**  Cellular, or a personal hotspot. */
+"expensive" | 
+/**  Wi-Fi or a cable. */
+"unmetered";
 
 /**  The network, by what it costs to use it. */
 export type NetworkState = 
@@ -640,7 +683,9 @@ export type StageEnd =
 "done" | 
 /**  There was nothing to do. */
 "nothing_to_do" | 
-/**  Not started; the time left was not worth it. */
+/**  Not done again: an earlier wake did it, and what it found still holds. */
+"still_holds" | 
+/**  Not started; its `error` says why. */
 "skipped" | 
 /**  Its cap or the wake's deadline ended it. */
 "timed_out" | 
@@ -661,6 +706,12 @@ export type StageName =
 "events" | 
 /**  Claimable outputs swept. */
 "sweep" | 
+/**  The on-chain wallet. */
+"onchain" | 
+/**  The network's graph: fetched in a refresh, applied in a processing wake. */
+"gossip" | 
+/**  The store, written anew if it grew too much. */
+"compact" | 
 /**  Everything written, flushed, recorded. */
 "report";
 
@@ -676,6 +727,13 @@ export type StageRecord = {
 	end: StageEnd,
 	/**  Why it did not end well. */
 	error: ErrorReport | null,
+	/**
+	 *  Whether all it found was on disk, and in the journal, before the next stage began: a wake that is cut off later goes
+	 *  on from there.
+	 */
+	checkpoint?: boolean,
+	/**  Blocks worked off; `null` for a stage that works off none. */
+	blocks?: number | null,
 };
 
 /**  What the system grants a task. */
@@ -760,6 +818,14 @@ export type WakeRecord = {
 	reason: WakeReason,
 	/**  How long the grant was. */
 	grant_ms: number,
+	/**  How much of the wallet it brought up. */
+	level?: Level,
+	/**  What the phone was like when it began. */
+	conditions?: Conditions,
+	/**  What made it do less than a wake of its kind does. */
+	degraded?: Degraded[],
+	/**  Whether something is left that wants minutes, on power: then a processing run should be asked for. */
+	wants_processing?: boolean,
 	/**  Whether it ran on a node that was already up in the foreground. */
 	joined: boolean,
 	/**  Start. */
@@ -784,6 +850,8 @@ export type WakeRecord = {
 	graph_channels_updated: number,
 	/**  The tip, once seen. */
 	tip_height: number | null,
+	/**  Requests to servers, and connections to peers. */
+	requests?: number,
 	/**  Bytes received from chain servers and peers, as the kernel counted them on our sockets. */
 	bytes_in: number,
 	/**  Bytes sent, likewise. */

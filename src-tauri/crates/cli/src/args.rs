@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use bitcoin::Network;
 use clap::{Parser, Subcommand, ValueEnum};
-use pilotlight_node::{GrantKind, HostPort, PeerAddress};
+use pilotlight_node::{Conditions, GrantKind, HostPort, Network as Data, PeerAddress};
 
 /// Pilotlight's node without a screen.
 ///
@@ -135,8 +135,11 @@ pub enum Command {
         /// How long the grant is. 30 for refresh and 240 for processing are like iOS.
         #[arg(long, value_name = "SECS")]
         budget_secs: Option<u64>,
+        /// What the phone is like.
+        #[command(flatten)]
+        phone: Phone,
     },
-    /// Print the records of the last wakes, newest first.
+    /// Print the records of the last wakes, newest first, whole: with --json they are what the app exports.
     History,
     /// Look at the state capsules, or put the newest in the place of a damaged database.
     Capsule {
@@ -195,6 +198,52 @@ impl From<Kind> for GrantKind {
         match kind {
             Kind::Refresh => Self::Refresh,
             Kind::Processing => Self::Processing,
+        }
+    }
+}
+
+/// What a phone would say of itself; nothing said is not known.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct Phone {
+    /// The phone's network, by what it costs to use it.
+    #[arg(long, value_enum)]
+    pub data: Option<DataCost>,
+    /// Whether the phone is on external power.
+    #[arg(long, value_name = "BOOL")]
+    pub on_power: Option<bool>,
+    /// Whether the phone is to save power.
+    #[arg(long, value_name = "BOOL")]
+    pub low_power: Option<bool>,
+    /// Memory that is left, in MiB.
+    #[arg(long, value_name = "MIB")]
+    pub available_mib: Option<u32>,
+}
+
+/// A network, by what it costs to use it.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum DataCost {
+    /// There is none.
+    Offline,
+    /// Low Data Mode.
+    Constrained,
+    /// Cellular.
+    Expensive,
+    /// Wi-Fi or a cable.
+    Unmetered,
+}
+
+impl From<Phone> for Conditions {
+    fn from(phone: Phone) -> Self {
+        Self {
+            network: phone.data.map(|data| match data {
+                DataCost::Offline => Data::Offline,
+                DataCost::Constrained => Data::Constrained,
+                DataCost::Expensive => Data::Expensive,
+                DataCost::Unmetered => Data::Unmetered,
+            }),
+            on_power: phone.on_power,
+            low_power: phone.low_power,
+            available_memory: phone.available_mib.map(|mib| u64::from(mib) * 1024 * 1024),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pilotlight_node::{
-    ChainChoice, Config, Error, ErrorCode, Grant, GrantKind, Lifecycle, Node, NodeEvent, Payment,
+    ChainChoice, Conditions, Config, Error, ErrorCode, Grant, GrantKind, Lifecycle, Node, NodeEvent, Payment,
     PaymentStatus, Result, WakeReason, WordCount,
 };
 use serde_json::json;
@@ -42,7 +42,11 @@ pub async fn perform(args: Args) -> Result<Answer> {
             mnemonic,
             passphrase,
         } => init(&lifecycle, words, mnemonic, passphrase).await,
-        Command::Wake { kind, budget_secs } => Ok(wake(&lifecycle, kind.into(), budget_secs).await),
+        Command::Wake {
+            kind,
+            budget_secs,
+            phone,
+        } => Ok(wake(&lifecycle, kind.into(), budget_secs, phone.into()).await),
         Command::History => Ok(Answer::new(lifecycle.history().await?)),
         Command::Run => run(&lifecycle, args.json).await,
         Command::Capsule {
@@ -86,7 +90,12 @@ async fn init(
     Ok(Answer::new(json!({ "restored": true })))
 }
 
-async fn wake(lifecycle: &Arc<Lifecycle>, kind: GrantKind, budget_secs: Option<u64>) -> Answer {
+async fn wake(
+    lifecycle: &Arc<Lifecycle>,
+    kind: GrantKind,
+    budget_secs: Option<u64>,
+    conditions: Conditions,
+) -> Answer {
     let seconds = budget_secs.unwrap_or(match kind {
         GrantKind::Refresh => 30,
         GrantKind::Processing => 240,
@@ -107,6 +116,7 @@ async fn wake(lifecycle: &Arc<Lifecycle>, kind: GrantKind, budget_secs: Option<u
             deadline,
             cancel,
             progress: None,
+            conditions,
         })
         .await;
     let exit = wake_exit(record.outcome);

@@ -17,6 +17,8 @@ pub enum ErrorCode {
     SyncTimeout,
     /// Not started, because the time left was not worth it.
     InsufficientTime,
+    /// Not started, because the phone is short of memory.
+    LowMemory,
     /// The chain source contradicts itself, or a proof fails.
     ChainSyncFailed,
     /// The server asked us to slow down.
@@ -172,6 +174,7 @@ impl ErrorCode {
             Self::NetworkUnavailable
             | Self::SyncTimeout
             | Self::InsufficientTime
+            | Self::LowMemory
             | Self::ChainSyncFailed
             | Self::NotSynced
             | Self::Locked
@@ -210,6 +213,7 @@ impl ErrorCode {
                 "Syncing took too long. What was done is kept; the next try goes on from there."
             }
             Self::InsufficientTime => "There was not enough time left to start this. It will run next time.",
+            Self::LowMemory => "The phone was short of memory, so this was left for the next time.",
             Self::ChainSyncFailed => {
                 "The chain server gave answers that do not fit together. Nothing was changed because of them."
             }

@@ -34,5 +34,6 @@ pub use seed::{Found, Seed, SeedFile, SeedStore, WordCount};
 pub use wake::safe_until::{SafeUntil, SafeUntilReason};
 pub use wake::safety::{Safety, warn_at};
 pub use wake::{
-    Grant, GrantKind, StageEnd, StageName, StageRecord, WakeOutcome, WakeProgress, WakeReason, WakeRecord,
+    Blocks, Conditions, Degraded, Grant, GrantKind, Level, Network, StageEnd, StageName, StageRecord,
+    WakeOutcome, WakeProgress, WakeReason, WakeRecord,
 };

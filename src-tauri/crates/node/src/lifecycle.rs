@@ -15,15 +15,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::broadcast;
 use zeroize::Zeroizing;
 
+use crate::backoff::{Backoffs, Endpoint};
 use crate::capsules::{self, CapsuleRestored, CapsuleSlot};
-use crate::config::Config;
+use crate::config::{ChainChoice, Config};
 use crate::error::{Error, ErrorCode, Result};
 use crate::models::{NodeEvent, Overview, WalletState};
 use crate::node::{Node, Vouched, WatchNode};
 use crate::seed::{Found, Seed, SeedFile, SeedStore, WordCount};
 use crate::wake::history::History;
+use crate::wake::instruments::Machine;
+use crate::wake::journal::JournalFile;
 use crate::wake::safety::{Safety, SafetyFile};
-use crate::wake::{Grant, Wake, WakeRecord};
+use crate::wake::{Grant, Keep, Level, StageName, Wake, WakeRecord};
 use owner::Owner;
 
 pub use grace::{Grace, LINGER, LINGER_FOR_PAYMENT};
@@ -34,7 +37,7 @@ const EVENT_BACKLOG: usize = 256;
 /// The one owner of the node.
 pub struct Lifecycle {
     owner: Arc<Owner>,
-    history: History,
+    keep: Keep,
     events: broadcast::Sender<NodeEvent>,
     /// One wake at a time; the next waits, within its own grant.
     wake_turn: tokio::sync::Mutex<()>,
@@ -53,9 +56,15 @@ impl Lifecycle {
     pub fn with_seeds(config: Config, seeds: Box<dyn SeedStore>) -> Arc<Self> {
         let events = broadcast::channel(EVENT_BACKLOG).0;
         let safety = SafetyFile::new(&config.data_dir);
+        let backoffs = Arc::new(Backoffs::new(&config.data_dir));
         Arc::new(Self {
-            history: History::new(&config.data_dir),
-            owner: Owner::new(config, seeds, safety, events.clone()),
+            keep: Keep {
+                history: History::new(&config.data_dir),
+                journal: JournalFile::new(&config.data_dir),
+                backoffs: Arc::clone(&backoffs),
+                sources: sources(&config),
+            },
+            owner: Owner::new(config, seeds, safety, backoffs, events.clone()),
             events,
             wake_turn: tokio::sync::Mutex::default(),
             open_records: AtomicBool::new(true),
@@ -238,32 +247,41 @@ impl Lifecycle {
         };
         let Some(_turn) = turn.await else {
             // Another wake took all of this one's time; it did the work, so this one only says that it came too late.
-            return Wake::begin(&grant, self.history.clone())
-                .finish(None, self.safety(), async { Ok(()) })
-                .await;
+            return self.begin(&grant).finish(self.safety(), async { Ok(()) }).await;
         };
         if self.open_records.swap(true, Ordering::SeqCst) {
-            self.history.close_open_records();
+            self.keep.history.close_open_records();
         }
-        let mut wake = Wake::begin(&grant, self.history.clone());
+        let mut wake = self.begin(&grant);
         let _ = self.events.send(NodeEvent::WakeStarted {
             record: wake.record().clone(),
         });
         let need = self.owner.for_a_wake();
-        let opening = async {
+        let mut watching = None;
+        if wake.level() == Level::Watch && self.owner.up().is_none() {
+            let vouched = if wake.opened_before() {
+                Vouched::Newest
+            } else {
+                Vouched::MayBeOld
+            };
+            watching = self.watch(&mut wake, vouched).await;
+        }
+        let opening = |_level| async {
             let joined = self.owner.up().is_some();
             Ok((self.owner.bring_up().await?, joined))
         };
-        let node = wake.open(opening).await;
+        // Unless the monitors were tried already.
+        let node = match wake.record().stage(StageName::Open) {
+            Some(_) => None,
+            None => wake.open(opening).await,
+        };
         if let Some(node) = &node {
-            wake.work(node).await;
+            wake.work(&**node).await;
             self.owner.keep(node.safety());
         }
-        let watching = if wake.is_unreadable() {
-            self.watch(&mut wake).await
-        } else {
-            None
-        };
+        if watching.is_none() && wake.is_unreadable() {
+            watching = self.watch(&mut wake, Vouched::MayBeOld).await;
+        }
         let put_away = async {
             let watched = match watching {
                 Some((node, _kept_down)) => node.close().await,
@@ -277,7 +295,7 @@ impl Lifecycle {
             // Also of a node that is still being opened for a wake that was called off.
             need.release().await.and(written).and(watched)
         };
-        let record = wake.finish(node, self.safety(), put_away).await;
+        let record = wake.finish(self.safety(), put_away).await;
         self.open_records.store(false, Ordering::SeqCst);
         let _ = self.events.send(NodeEvent::BackgroundSyncCompleted {
             record: record.clone(),
@@ -285,29 +303,49 @@ impl Lifecycle {
         record
     }
 
-    /// What can be done for a wallet that cannot be opened as a whole: its monitors look at the chain. Nobody opens it before
-    /// what this gives is dropped.
-    async fn watch(&self, wake: &mut Wake) -> Option<(WatchNode, impl Send + use<>)> {
+    /// Has the monitors alone look at the chain: all that there is time for, or all that can be done for a wallet that cannot
+    /// be opened as a whole. Nobody opens it before what this gives is dropped.
+    async fn watch(
+        &self,
+        wake: &mut Wake<Machine>,
+        vouched: Vouched,
+    ) -> Option<(Arc<WatchNode>, impl Send + use<>)> {
         let kept_down = self.owner.keep_down().await.ok()?;
-        let seed = self.owner.seed().ok()?;
+        let seed = self.owner.seed();
         let (config, events) = (self.owner.config().clone(), self.events.clone());
-        let opening =
-            tokio::task::spawn_blocking(move || Node::watch_only(&config, &seed, events, Vouched::MayBeOld));
-        let node = match opening.await {
-            Ok(Ok(node)) => node,
-            Ok(Err(error)) => {
-                tracing::error!(detail = error.detail(), "the wallet cannot be watched either");
-                return None;
-            }
-            // A panic in a library that reads what is on disk must not take the app with it.
-            Err(error) => {
-                tracing::error!(%error, "the wallet cannot be watched either");
-                return None;
-            }
+        let opening = async {
+            let seed = seed?;
+            let watch_only = move || Node::watch_only(&config, &seed, events, vouched);
+            let node = tokio::task::spawn_blocking(watch_only).await.map_err(|e| {
+                // A panic in a library that reads what is on disk must not take the app with it.
+                Error::new(
+                    ErrorCode::StorageCorrupt,
+                    format!("opening the monitors failed: {e}"),
+                )
+            })??;
+            Ok::<_, Error>((Arc::new(node), false))
         };
-        wake.watch(&node).await;
+        let node = if wake.is_unreadable() {
+            match opening.await {
+                Ok((node, _)) => {
+                    wake.fall_back(&*node);
+                    node
+                }
+                Err(error) => {
+                    tracing::error!(detail = error.detail(), "the wallet cannot be watched either");
+                    return None;
+                }
+            }
+        } else {
+            wake.open(|_| opening).await?
+        };
+        wake.work(&*node).await;
         self.owner.keep(node.safety(self.safety()));
         Some((node, kept_down))
+    }
+
+    fn begin(&self, grant: &Grant) -> Wake<Machine> {
+        Wake::begin(grant, self.keep.clone(), Machine::start(), &self.safety())
     }
 
     /// The records of the last wakes, newest first. A running one is among them.
@@ -315,11 +353,19 @@ impl Lifecycle {
     /// # Errors
     /// None today; reading may be refused on a locked device.
     pub async fn history(&self) -> Result<Vec<WakeRecord>> {
-        Ok(self.history.read())
+        Ok(self.keep.history.read())
     }
 
     /// How safe the wallet is, as last known; known without opening the node.
     pub fn safety(&self) -> Safety {
         self.owner.safety().read()
+    }
+}
+
+/// The sources of the chain that can be left alone as a whole. Peers of the Bitcoin network are many.
+fn sources(config: &Config) -> Vec<Endpoint> {
+    match config.chain {
+        ChainChoice::Esplora => vec![Endpoint::Chain(config.esplora_url.clone())],
+        ChainChoice::Filters { .. } => Vec::new(),
     }
 }

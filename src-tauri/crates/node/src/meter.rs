@@ -102,6 +102,11 @@ fn sample(sockets: &Mutex<Sockets>) {
     }
 }
 
+/// Memory that the process holds now, in bytes; `None` if the system does not say.
+pub fn resident_memory() -> Option<u64> {
+    platform::resident_memory()
+}
+
 #[cfg(unix)]
 mod platform {
     use super::{Duration, HashMap, SocketId};
@@ -200,6 +205,40 @@ mod platform {
             .unwrap_or_default()
     }
 
+    /// The second figure of `/proc/self/statm` is resident pages.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    pub fn resident_memory() -> Option<u64> {
+        let figures = std::fs::read_to_string("/proc/self/statm").ok()?;
+        let pages: u64 = figures.split_whitespace().nth(1)?.parse().ok()?;
+        // SAFETY: sysconf only reads, and gives -1 for what it does not know.
+        let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+        Some(pages * u64::try_from(page).ok()?)
+    }
+
+    /// `resident_size` of `struct mach_task_basic_info` (mach/task_info.h).
+    #[cfg(target_vendor = "apple")]
+    #[allow(deprecated)] // libc points to another crate for Mach; these two calls are not worth one.
+    pub fn resident_memory() -> Option<u64> {
+        let mut info = std::mem::MaybeUninit::<libc::mach_task_basic_info>::zeroed();
+        let mut count = libc::MACH_TASK_BASIC_INFO_COUNT;
+        // SAFETY: the kernel writes at most `count` words into `info`, which is that long; the task port is our own.
+        let status = unsafe {
+            libc::task_info(
+                libc::mach_task_self(),
+                libc::MACH_TASK_BASIC_INFO,
+                info.as_mut_ptr().cast(),
+                &raw mut count,
+            )
+        };
+        // SAFETY: zeroes are a valid value of this struct of numbers, and the call has filled it if it gave 0.
+        (status == libc::KERN_SUCCESS).then(|| unsafe { info.assume_init() }.resident_size)
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+    pub fn resident_memory() -> Option<u64> {
+        None
+    }
+
     pub fn peak_memory() -> u64 {
         // getrusage(2): kilobytes on Linux, bytes on Apple.
         let unit = if cfg!(target_vendor = "apple") { 1 } else { 1024 };
@@ -222,6 +261,9 @@ mod platform {
     }
     pub fn peak_memory() -> u64 {
         0
+    }
+    pub fn resident_memory() -> Option<u64> {
+        None
     }
 }
 
@@ -248,5 +290,10 @@ mod tests {
         // Both ends are ours, so the bytes are counted once going out and once coming in. Other tests may add to it.
         assert!(usage.bytes_in >= 60_000, "{usage:?}");
         assert!(usage.peak_memory > 1_000_000, "{usage:?}");
+        let resident = resident_memory().unwrap();
+        assert!(
+            (1_000_000..=usage.peak_memory.max(resident)).contains(&resident),
+            "{resident}"
+        );
     }
 }

@@ -18,7 +18,7 @@ async fn every_fault_is_typed_in_time_and_harmless() {
     use ErrorCode::{ChainSyncFailed, NetworkUnavailable, RateLimited, SyncTimeout};
     let limit = FaultKind::Status {
         code: 429,
-        retry_after_secs: Some(60),
+        retry_after_secs: Some(1),
     };
     let broken = FaultKind::Status {
         code: 503,
@@ -30,7 +30,6 @@ async fn every_fault_is_typed_in_time_and_harmless() {
         ("/", FaultKind::Garbage, ChainSyncFailed),
         ("/tx", FaultKind::Garbage, ChainSyncFailed),
         ("/blocks", FaultKind::WrongHeader, ChainSyncFailed),
-        ("/tx", FaultKind::WrongMerkle, ChainSyncFailed),
         ("/", limit.clone(), RateLimited),
         ("/tx", limit, RateLimited),
         ("/", broken, NetworkUnavailable),
@@ -63,18 +62,29 @@ async fn every_fault_is_typed_in_time_and_harmless() {
             "{case}: {:?}",
             started.elapsed()
         );
-        assert_eq!(record.outcome, WakeOutcome::Failed, "{case}: {record:#?}");
+        // The on-chain wallet's questions come last; by then the channels are safe.
+        let onchain_only = path == "/scripthash";
+        let outcome = if onchain_only {
+            WakeOutcome::Partial
+        } else {
+            WakeOutcome::Failed
+        };
+        assert_eq!(record.outcome, outcome, "{case}: {record:#?}");
         assert_eq!(
             record.error.as_ref().unwrap().code,
             expected,
             "{case}: {record:#?}"
         );
         assert!(
-            last_sync.is_none() || record.last_sync == last_sync,
+            onchain_only || last_sync.is_none() || record.last_sync == last_sync,
             "{case}: a failed sync is no sync"
         );
 
         stage.devnet.faults().clear();
+        if expected == RateLimited {
+            // As long as it asked for; sooner, nobody asks it anything.
+            tokio::time::sleep(Duration::from_millis(1_100)).await;
+        }
         let record = stage.wake(GrantKind::Refresh, 30).await;
         assert_eq!(
             record.outcome,
@@ -90,6 +100,24 @@ async fn every_fault_is_typed_in_time_and_harmless() {
         );
         last_sync = record.last_sync;
     }
+}
+
+/// A wake believes what an earlier look proved; an open app asks for every proof again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proof_of_something_else_is_found_by_the_look_that_asks_for_it() {
+    let stage = Stage::with_channel().await;
+    stage.devnet.mine(1).await.unwrap();
+    stage
+        .devnet
+        .faults()
+        .set(Fault::new("/tx", FaultKind::WrongMerkle));
+    let lifecycle = stage.lifecycle();
+    let node = lifecycle.enter_foreground().await.unwrap();
+    let error = node.sync().await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::ChainSyncFailed, "{}", error.detail());
+    stage.devnet.faults().clear();
+    node.sync().await.unwrap();
+    lifecycle.enter_background().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,12 +9,14 @@ use std::time::{Duration, Instant};
 use common::{Stage, grant, until};
 use pilotlight_node::{ErrorCode, GrantKind, StageEnd, StageName, WakeOutcome};
 
-const IN_ORDER: [StageName; 6] = [
+const IN_ORDER: [StageName; 8] = [
     StageName::Open,
     StageName::Chain,
     StageName::Peers,
     StageName::Events,
     StageName::Sweep,
+    StageName::Onchain,
+    StageName::Gossip,
     StageName::Report,
 ];
 
@@ -34,8 +36,17 @@ async fn a_wake_sees_new_blocks_brings_the_channel_up_and_writes_it_all_down() {
     let names: Vec<_> = record.stages.iter().map(|stage| stage.name).collect();
     assert_eq!(names, IN_ORDER);
 
+    let chain = record.stage(StageName::Chain).unwrap();
+    assert!(chain.checkpoint && chain.blocks == Some(7), "{record:#?}");
+    assert!(record.requests > 5, "{record:#?}");
+
     let again = stage.wake(GrantKind::Processing, 120).await;
     assert_eq!((again.outcome, again.blocks_synced), (WakeOutcome::Completed, 0));
+    // No block came meanwhile: there is little to ask.
+    for name in [StageName::Chain, StageName::Sweep, StageName::Onchain] {
+        assert_eq!(again.stage(name).unwrap().end, StageEnd::StillHolds, "{again:#?}");
+    }
+    assert!(again.requests < record.requests, "{again:#?}");
     let history = stage.lifecycle().history().await.unwrap();
     assert_eq!(history[0], again);
     assert_eq!(history[1], record);
@@ -50,7 +61,7 @@ async fn four_seconds_are_not_an_attempt_and_a_called_wake_ends_at_once() {
     assert_eq!(stage.devnet.traffic().requests, 0, "nothing was tried");
 
     // Slow enough that the time is called in the middle of the chain stage.
-    stage.devnet.set_rtt(Duration::from_millis(700));
+    stage.devnet.set_rtt(Duration::from_secs(2));
     let grant = grant(GrantKind::Refresh, 30);
     let cancel = grant.cancel.clone();
     tokio::spawn(async move {

@@ -155,6 +155,7 @@ async fn give_up(world: &World, delay: Duration) -> Option<Duration> {
         deadline: Instant::now() + Duration::from_secs(30),
         cancel: CancellationToken::new(),
         progress: None,
+        conditions: pilotlight_node::Conditions::default(),
     });
     if tokio::time::timeout(delay, waking).await.is_ok() {
         return None;

@@ -60,6 +60,14 @@ impl Backoffs {
         self.with(|known| known.get(&endpoint.to_string()).copied())
     }
 
+    /// Notes how an endpoint answered.
+    pub fn learn<T>(&self, endpoint: &Endpoint, answer: &Result<T>) {
+        match answer {
+            Ok(_) => self.succeeded(endpoint),
+            Err(error) => self.failed(endpoint, error),
+        }
+    }
+
     /// Notes that an endpoint failed. An error that is not its fault changes nothing.
     pub fn failed(&self, endpoint: &Endpoint, error: &Error) {
         self.failed_at(endpoint, error, clock::now_ms(), random());

@@ -40,7 +40,7 @@ impl Failure {
                 Some(Self::Transient)
             }
             ErrorCode::RateLimited => Some(Self::RateLimited),
-            ErrorCode::ChainSyncFailed => Some(Self::Contradiction),
+            ErrorCode::ChainSyncFailed | ErrorCode::GossipFailed => Some(Self::Contradiction),
             _ => None,
         }
     }

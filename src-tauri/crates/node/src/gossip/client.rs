@@ -1,12 +1,13 @@
 //! Downloads from a gossip server: streamed to where they are wanted, unpacked on the way, bounded in size and time.
 
 use std::io::{self, Write};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use flate2::write::GzDecoder;
 use reqwest::StatusCode;
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, RETRY_AFTER};
 
+use crate::backoff::retry_after;
 use crate::config::REQUEST_TIMEOUT;
 use crate::error::{Error, ErrorCode, Result};
 
@@ -73,7 +74,10 @@ impl Client {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return Ok(None),
             StatusCode::TOO_MANY_REQUESTS => {
-                return Err(Error::new(ErrorCode::RateLimited, "the gossip server"));
+                let wait = response.headers().get(RETRY_AFTER);
+                let wait = wait.and_then(|value| retry_after(value.to_str().ok()?, SystemTime::now()));
+                let error = Error::new(ErrorCode::RateLimited, "the gossip server");
+                return Err(error.with_retry_after(wait));
             }
             other => {
                 return Err(Error::new(

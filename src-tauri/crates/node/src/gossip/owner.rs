@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -57,6 +57,7 @@ pub struct Gossip {
     asleep: AtomicBool,
     /// One fetch or apply at a time.
     turn: Arc<tokio::sync::Mutex<()>>,
+    requests: AtomicU64,
     events: broadcast::Sender<NodeEvent>,
 }
 
@@ -115,6 +116,7 @@ impl Gossip {
             loading: Mutex::default(),
             asleep: AtomicBool::new(true),
             turn: Arc::default(),
+            requests: AtomicU64::new(0),
             events,
         }
     }
@@ -150,6 +152,21 @@ impl Gossip {
     /// Whether nothing may be loaded, because the node is up for a wake only.
     pub fn asleep(&self) -> bool {
         self.asleep.load(Ordering::SeqCst)
+    }
+
+    /// The server that is asked, if there is one.
+    pub fn server(&self) -> Option<&Server> {
+        self.server.as_ref()
+    }
+
+    /// Requests made for news so far.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Whether news wait to be applied. Reads only the first bytes of their file.
+    pub fn waiting(&self) -> bool {
+        matches!(spool::look(&self.spool(), self.network), Ok(Some(_)))
     }
 
     /// How many channels the map on disk has; `None` without one. Reads only the file's first bytes.
@@ -304,8 +321,10 @@ impl Gossip {
         let mut incoming = Incoming::begin(&self.spool()).map_err(|e| disk(&e))?;
         let client = self.client()?;
         let url = format!("{}{base}", server.v2);
+        self.requests.fetch_add(1, Ordering::Relaxed);
         let mut received = client.download(&url, incoming.body(), deadline).await?;
         if let (None, Some(v1)) = (&received, &server.v1) {
+            self.requests.fetch_add(1, Ordering::Relaxed);
             received = client
                 .download(&format!("{v1}{base}"), incoming.body(), deadline)
                 .await?;

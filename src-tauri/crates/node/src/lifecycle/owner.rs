@@ -11,6 +11,7 @@ use tokio::sync::{OwnedMutexGuard, broadcast, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::backoff::Backoffs;
 use crate::config::Config;
 use crate::error::{Error, ErrorCode, ErrorReport, Result};
 use crate::lock::lock;
@@ -65,6 +66,8 @@ pub struct Owner {
     seeds: Box<dyn SeedStore>,
     events: broadcast::Sender<NodeEvent>,
     safety: SafetyFile,
+    /// How servers and peers stand; every node of this process shares it.
+    backoffs: Arc<Backoffs>,
     phase: watch::Sender<Phase>,
     needs: Mutex<Needs>,
     /// One change at a time.
@@ -77,6 +80,7 @@ impl Owner {
         config: Config,
         seeds: Box<dyn SeedStore>,
         safety: SafetyFile,
+        backoffs: Arc<Backoffs>,
         events: broadcast::Sender<NodeEvent>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -84,6 +88,7 @@ impl Owner {
             seeds,
             events,
             safety,
+            backoffs,
             phase: watch::channel(Phase::Down).0,
             needs: Mutex::default(),
             turn: Arc::default(),
@@ -295,7 +300,8 @@ impl Owner {
     async fn open(self: &Arc<Self>) -> Result<Arc<Node>> {
         let seed = self.seed()?;
         let (config, events) = (self.config.clone(), self.events.clone());
-        let opening = tokio::task::spawn_blocking(move || Node::open(&config, &seed, events));
+        let backoffs = Arc::clone(&self.backoffs);
+        let opening = tokio::task::spawn_blocking(move || Node::open(&config, &seed, backoffs, events));
         let node = opening.await.map_err(|e| {
             // A panic in a library that reads what is on disk must not take the app with it.
             Error::new(ErrorCode::StorageCorrupt, format!("opening the node failed: {e}"))

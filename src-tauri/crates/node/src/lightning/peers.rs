@@ -1,6 +1,7 @@
 //! Connections to peers, and where to find them again.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -29,6 +30,7 @@ pub struct Peers {
     turns: Mutex<HashMap<PublicKey, Arc<tokio::sync::Mutex<()>>>>,
     /// How long the last handshake with each took.
     handshakes: Mutex<HashMap<PublicKey, Duration>>,
+    attempts: AtomicU64,
 }
 
 impl Peers {
@@ -40,14 +42,15 @@ impl Peers {
             doors,
             turns: Mutex::default(),
             handshakes: Mutex::default(),
+            attempts: AtomicU64::new(0),
         }
     }
 
     /// Connects (which may be so already), and waits for the Lightning handshake.
     ///
     /// # Errors
-    /// [`ErrorCode::PeerUnreachable`], also for the wrong node at the right address; [`ErrorCode::Cancelled`] if the node
-    /// stops.
+    /// [`ErrorCode::PeerUnreachable`], also for the wrong node at the right address; [`ErrorCode::NetworkUnavailable`] if
+    /// nobody says where its name is; [`ErrorCode::Cancelled`] if the node stops.
     pub async fn connect(&self, peer: &PeerAddress) -> Result<()> {
         self.doors.within(self.connect_inside(peer)).await
     }
@@ -67,10 +70,11 @@ impl Peers {
                 format!("peer {}: {why}", peer.node_id),
             )
         };
+        self.attempts.fetch_add(1, Ordering::Relaxed);
         let attempt = async {
             let addresses = tokio::net::lookup_host(peer.address.to_string()).await;
             let address = addresses
-                .map_err(|e| unreachable(&e))?
+                .map_err(|e| nameless(peer, &e))?
                 .next()
                 .ok_or_else(|| unreachable(&"its name has no address"))?;
             let started = Instant::now();
@@ -99,6 +103,11 @@ impl Peers {
         self.ldk.peer_by_node_id(node_id).is_some()
     }
 
+    /// Connections tried so far.
+    pub fn attempts(&self) -> u64 {
+        self.attempts.load(Ordering::Relaxed)
+    }
+
     /// A round trip to the slowest of the connected peers, as its handshake showed it; `None` if none is connected.
     pub fn round_trip(&self) -> Option<Duration> {
         let handshakes = lock(&self.handshakes).clone();
@@ -121,4 +130,12 @@ impl Peers {
     pub fn address(&self, node_id: &PublicKey) -> Result<Option<PeerAddress>> {
         rows::read(&self.store, Kind::Peer, &node_id.to_string())
     }
+}
+
+/// A name that cannot be looked up says nothing of the peer: most of the time there is no network.
+fn nameless(peer: &PeerAddress, error: &std::io::Error) -> Error {
+    Error::new(
+        ErrorCode::NetworkUnavailable,
+        format!("peer {}: {error}", peer.node_id),
+    )
 }

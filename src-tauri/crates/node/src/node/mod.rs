@@ -1,8 +1,8 @@
 //! The running node: everything open, and what a person can ask of it.
 //!
 //! `sync` brings it to the chain's tip; `run` connects and settles it; `money` receives and pays; `channels` opens and closes;
-//! `safety` says what is at risk. `watch` is the node that only watches. `tasks` is what runs all the time, `stop` the way out. Who
-//! may start or stop it is decided in `lifecycle`.
+//! `safety` says what is at risk; `watch` is the node that only watches; `work` is how a wake drives both. `tasks` is what runs
+//! all the time, `stop` the way out. Who may start or stop it is decided in `lifecycle`.
 
 mod channels;
 mod map;
@@ -15,6 +15,7 @@ mod stop;
 mod sync;
 mod tasks;
 mod watch;
+mod work;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -26,6 +27,7 @@ use lightning::util::sweep::OutputSpendStatus;
 use pilotlight_store::{Capsules, OpenError, Store};
 use tokio::sync::broadcast;
 
+use crate::backoff::Backoffs;
 use crate::capsules;
 use crate::chain::{Broadcaster, EsploraSource, Fees, FiltersSource, Source, Watch, esplora, filters};
 pub use crate::chain::{Checkpoint, Depth};
@@ -54,6 +56,7 @@ pub struct Node {
     capsules: Capsules,
     chain: Arc<dyn Source>,
     watch: Arc<Watch>,
+    backoffs: Arc<Backoffs>,
     fees: Arc<Fees>,
     broadcaster: Arc<Broadcaster>,
     wallet: Arc<OnchainWallet>,
@@ -95,15 +98,17 @@ impl Node {
     pub(crate) fn open(
         config: &Config,
         seed: &Seed,
+        backoffs: Arc<Backoffs>,
         events: broadcast::Sender<NodeEvent>,
     ) -> Result<Arc<Self>> {
-        Self::open_over(config, seed, events, |store| source(config, store))
+        Self::open_over(config, seed, backoffs, events, |store| source(config, store))
     }
 
     /// The same over a chain source of the caller's.
     fn open_over(
         config: &Config,
         seed: &Seed,
+        backoffs: Arc<Backoffs>,
         events: broadcast::Sender<NodeEvent>,
         chain: impl FnOnce(&Arc<Store>) -> Result<Arc<dyn Source>>,
     ) -> Result<Arc<Self>> {
@@ -165,6 +170,7 @@ impl Node {
             capsules,
             chain,
             watch,
+            backoffs,
             fees,
             broadcaster,
             wallet,

@@ -101,7 +101,8 @@ impl AtRest {
             return Err(Error::new(ErrorCode::NoWallet, "no seed is kept"));
         };
         let events = tokio::sync::broadcast::channel(16).0;
-        let node = Node::open_over(config, &seed, events, |store| {
+        let backoffs = std::sync::Arc::new(crate::backoff::Backoffs::new(&config.data_dir));
+        let node = Node::open_over(config, &seed, backoffs, events, |store| {
             let source: Arc<dyn Source> = match engine {
                 Engine::Serial => Arc::new(SerialEsplora::new(&config.esplora_url)?),
                 Engine::Ours => Arc::new(EsploraSource::new(

@@ -5,7 +5,10 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bitcoin::BlockHash;
+
 use super::{Checkpoint, FEES, Kind, Node, NodeEvent, Result, TIP, lock, rows};
+use crate::backoff::{Asker, Endpoint};
 use crate::chain::fees::Estimates;
 use crate::chain::{Broadcaster, Depth, Follower, Round, Sent, Source, Tip};
 use crate::clock;
@@ -15,12 +18,18 @@ impl Node {
     /// Brings everything to the chain's tip, closely: LDK, every address of the on-chain wallet, fees; and sends what
     /// waits. For an open app. One at a time; a second caller waits for its turn.
     ///
+    /// A server that asked to be left alone for a while is, also by a person.
+    ///
     /// May be dropped at any await; nothing is lost and the next call starts where this one left off.
     ///
     /// # Errors
     /// Typed by cause; see [`crate::ErrorCode`].
     pub async fn sync(&self) -> Result<()> {
-        self.doors.within(self.sync_all()).await
+        let server = Endpoint::Chain(self.chain_endpoint().to_owned());
+        self.backoffs.may_ask(&server, Asker::Person)?;
+        let synced = self.doors.within(self.sync_all()).await;
+        self.backoffs.learn(&server, &synced);
+        synced
     }
 
     async fn sync_all(&self) -> Result<()> {
@@ -76,6 +85,41 @@ impl Node {
         let turn = self.sync_turn.lock().await;
         let done = under_way && self.syncs.load(Ordering::SeqCst) > before;
         (!done).then_some(turn)
+    }
+
+    /// Looks at the tip alone: whether it is still this one, at which all on disk is, so that there is nothing more to ask.
+    /// Never while money is on its way: that is looked after every time, with the fees of now.
+    ///
+    /// # Errors
+    /// Typed by cause.
+    pub async fn still_at(&self, known: BlockHash) -> Result<bool> {
+        let looking = async {
+            let _turn = self.sync_turn.lock().await;
+            if self.money_moves() || !self.stands_at(&known) || self.chain.tip().await?.hash != known {
+                return Ok(false);
+            }
+            if let Some(checkpoint) = &mut *lock(&self.checkpoint) {
+                checkpoint.at_ms = clock::now_ms();
+            }
+            self.lightning_synced.store(true, Ordering::SeqCst);
+            self.answer(false).await;
+            self.send_all().await;
+            Ok(true)
+        };
+        self.doors.within(looking).await
+    }
+
+    /// Whether everything that follows the chain is at this tip, as it was read from disk.
+    fn stands_at(&self, tip: &BlockHash) -> bool {
+        let monitors = self.lightning.chain_monitor.list_monitors();
+        let mut bests = monitors.into_iter().map(|id| {
+            let monitor = self.lightning.chain_monitor.get_monitor(id);
+            monitor.map(|monitor| monitor.current_best_block().block_hash)
+        });
+        Node::checkpoint(self).is_some_and(|checkpoint| checkpoint.hash == *tip)
+            && self.lightning.channels.current_best_block().block_hash == *tip
+            && self.lightning.sweeper.current_best_block().block_hash == *tip
+            && bests.all(|best| best.as_ref() == Ok(tip))
     }
 
     /// Brings the on-chain wallet to the chain's tip. One at a time, as [`Self::sync`].

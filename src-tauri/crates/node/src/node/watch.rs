@@ -164,6 +164,16 @@ fn is_whole(store: &Store) -> Result<bool> {
 }
 
 impl WatchNode {
+    /// Requests that the chain source has made since the monitors were opened.
+    pub fn chain_requests(&self) -> u64 {
+        self.chain.requests()
+    }
+
+    /// Monitors there are.
+    pub fn monitors(&self) -> usize {
+        self.watching.chain_monitor.list_monitors().len()
+    }
+
     /// The chain as last seen, by this node or by the monitors before.
     pub fn checkpoint(&self) -> Option<Checkpoint> {
         *lock(&self.checkpoint)

@@ -1,6 +1,6 @@
 //! How much of a grant may be spent, and on what.
 //!
-//! Owns the numbers. A later planner will learn the costs; these are the caps it starts from.
+//! Owns the numbers. What a stage needs is learned (`costs`); these are the caps, and what holds until something is known.
 
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Grant;
+use super::plan::Step;
 use super::record::{GrantKind, StageName};
 
 /// Work winds down so long before the deadline, whatever happens. Stopping takes under 1.5 s; the rest is for a phone
@@ -36,13 +37,20 @@ pub fn allowance(kind: GrantKind, stage: StageName) -> Allowance {
         // Reading a few channels from disk takes well under a second.
         StageName::Open => seconds(5, 10, 200),
         // Some 25 requests in series at a phone's 100-150 ms, twice over for a block found meanwhile. With less than two
-        // seconds no sync of a wallet with channels ends on a phone's network.
-        StageName::Chain => seconds(15, 90, 2_000),
+        // seconds no sync of a wallet with channels ends on a phone's network. If it does not end, nothing that comes after
+        // it runs, so a refresh spends all its time on it if need be.
+        StageName::Chain => seconds(25, 120, 2_000),
         // TCP, handshake, re-establishment: some five round trips, or the connection's own time-out.
         StageName::Peers => seconds(7, 20, 1_500),
         // A payment that waits for us takes four or five round trips.
         StageName::Events => seconds(8, 30, 500),
         StageName::Sweep => seconds(5, 15, 500),
+        // One request for each address that was handed out, four at a time.
+        StageName::Onchain => seconds(6, 60, 500),
+        // One or two requests for a day's delta of some 100 kB; minutes for a whole snapshot on a slow network.
+        StageName::Gossip => seconds(6, 90, 1_000),
+        // Every value is read back and compared.
+        StageName::Compact => seconds(10, 60, 2_000),
         StageName::Report => seconds(3, 5, 0),
     }
 }
@@ -50,7 +58,6 @@ pub fn allowance(kind: GrantKind, stage: StageName) -> Allowance {
 /// A grant, being spent.
 #[derive(Debug, Clone)]
 pub struct Budget {
-    kind: GrantKind,
     started: Instant,
     work_ends: Instant,
     cancel: CancellationToken,
@@ -63,7 +70,6 @@ impl Budget {
         let deadline = Instant::from_std(grant.deadline);
         let work_ends = deadline.checked_sub(WIND_DOWN).unwrap_or(started).max(started);
         Self {
-            kind: grant.kind,
             started,
             work_ends,
             cancel: grant.cancel.clone(),
@@ -80,11 +86,10 @@ impl Budget {
         self.work_ends.saturating_duration_since(Instant::now())
     }
 
-    /// What a stage may take now; `None` if that is not worth starting.
-    pub fn for_stage(&self, stage: StageName) -> Option<Duration> {
-        let Allowance { cap, minimum } = allowance(self.kind, stage);
-        let time = self.left().min(cap);
-        (time >= minimum && !self.cancelled()).then_some(time)
+    /// What a step may take now; `None` if that is not worth starting any more.
+    pub fn for_step(&self, step: &Step) -> Option<Duration> {
+        let time = self.left().min(step.cap);
+        (time >= step.minimum && !self.cancelled()).then_some(time)
     }
 
     /// Whether the time was called.
@@ -101,7 +106,7 @@ impl Budget {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wake::WakeReason;
+    use crate::wake::{Conditions, WakeReason};
 
     fn budget(seconds: u64) -> Budget {
         let deadline = Instant::now().into_std() + Duration::from_secs(seconds);
@@ -112,18 +117,32 @@ mod tests {
             deadline,
             cancel,
             progress: None,
+            conditions: Conditions::default(),
         })
+    }
+
+    fn step(stage: StageName) -> Step {
+        let Allowance { cap, minimum } = allowance(GrantKind::Refresh, stage);
+        Step {
+            stage,
+            cap,
+            minimum,
+            wide: false,
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn work_ends_before_the_deadline_and_what_is_not_worth_it_is_not_started() {
         let budget = budget(30);
         assert_eq!(budget.left(), Duration::from_secs(25));
-        assert_eq!(budget.for_stage(StageName::Chain), Some(Duration::from_secs(15)));
-        tokio::time::advance(Duration::from_millis(23_500)).await;
-        assert_eq!(budget.for_stage(StageName::Chain), None);
         assert_eq!(
-            budget.for_stage(StageName::Events),
+            budget.for_step(&step(StageName::Peers)),
+            Some(Duration::from_secs(7))
+        );
+        tokio::time::advance(Duration::from_millis(23_500)).await;
+        assert_eq!(budget.for_step(&step(StageName::Chain)), None);
+        assert_eq!(
+            budget.for_step(&step(StageName::Events)),
             Some(Duration::from_millis(1_500))
         );
         tokio::time::advance(Duration::from_secs(60)).await;
@@ -132,9 +151,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn four_seconds_are_no_grant_and_a_called_wake_starts_nothing() {
-        assert_eq!(budget(4).for_stage(StageName::Open), None);
+        assert_eq!(budget(4).for_step(&step(StageName::Open)), None);
         let called = budget(30);
         called.cancel.cancel();
-        assert_eq!(called.for_stage(StageName::Chain), None);
+        assert_eq!(called.for_step(&step(StageName::Chain)), None);
     }
 }

@@ -50,9 +50,15 @@ impl History {
 
     /// The records that can be read, newest first.
     pub fn read(&self) -> Vec<WakeRecord> {
-        let mut records: Vec<WakeRecord> = self
-            .ids()
+        self.last(KEPT)
+    }
+
+    /// The newest so many of them, newest first.
+    pub fn last(&self, count: usize) -> Vec<WakeRecord> {
+        self.ids()
             .into_iter()
+            .rev()
+            .take(count)
             .filter_map(|id| {
                 let record = fs::read(self.path(id))
                     .ok()
@@ -66,9 +72,7 @@ impl History {
                     None => None,
                 }
             })
-            .collect();
-        records.reverse();
-        records
+            .collect()
     }
 
     /// Calls every wake that never said how it ended cut off. Only when none is running in this process.

@@ -29,9 +29,15 @@ const CHANCES: u32 = 4;
 /// should not be asked all the time.
 const SHORTEST: Duration = Duration::from_secs(5 * 60);
 
-/// How long to wait at the least, after `failures` failed wakes in a row (this one included).
-pub fn next_wake(outcome: WakeOutcome, failures: u32, stakes: Stakes) -> Duration {
-    let usual = usual_wait(outcome, failures, stakes);
+/// How long to wait at the least, after `failures` failed wakes in a row (this one included). `held_back` is how long every
+/// source of the chain is to be left alone: sooner, a wake could look at nothing.
+pub fn next_wake(
+    outcome: WakeOutcome,
+    failures: u32,
+    stakes: Stakes,
+    held_back: Option<Duration>,
+) -> Duration {
+    let usual = usual_wait(outcome, failures, stakes).max(held_back.unwrap_or_default());
     match stakes.left {
         Some(left) => usual.min((left / CHANCES).max(SHORTEST)),
         None => usual,
@@ -69,6 +75,7 @@ mod tests {
                     moving,
                     left: None,
                 },
+                None,
             )
             .as_secs_f64()
                 / 3600.0
@@ -101,7 +108,7 @@ mod tests {
                 moving: false,
                 left: Some(Duration::from_secs(60 * left_minutes)),
             };
-            next_wake(outcome, failures, stakes).as_secs() / 60
+            next_wake(outcome, failures, stakes, None).as_secs() / 60
         };
         let table = [
             (WakeOutcome::Completed, 0, 10 * 24 * 60, 120),
@@ -119,6 +126,34 @@ mod tests {
                 minutes(outcome, failures, left),
                 expected,
                 "{outcome:?} {failures} {left}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_source_that_is_to_be_left_alone_puts_the_wake_off_unless_money_could_be_lost() {
+        let minutes = |outcome, held_minutes: u64, left_hours: Option<u64>| {
+            let stakes = Stakes {
+                channels: 1,
+                moving: false,
+                left: left_hours.map(|hours| Duration::from_secs(3_600 * hours)),
+            };
+            let held_back = Some(Duration::from_secs(60 * held_minutes));
+            next_wake(outcome, 1, stakes, held_back).as_secs() / 60
+        };
+        let table = [
+            (WakeOutcome::Failed, 5, None, 15),
+            (WakeOutcome::Failed, 240, None, 240),
+            (WakeOutcome::Failed, 240, Some(240), 240),
+            (WakeOutcome::Failed, 240, Some(4), 60),
+            (WakeOutcome::Failed, 240, Some(0), 5),
+            (WakeOutcome::Completed, 5, None, 120),
+        ];
+        for (outcome, held, left, expected) in table {
+            assert_eq!(
+                minutes(outcome, held, left),
+                expected,
+                "{outcome:?} {held} {left:?}"
             );
         }
     }

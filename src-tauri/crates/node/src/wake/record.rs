@@ -4,11 +4,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::conditions::{Conditions, Degraded};
 use super::safe_until::SafeUntilReason;
 use crate::error::ErrorReport;
 
 /// What the system gave the wake.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "bindings", derive(specta::Type))]
 pub enum GrantKind {
@@ -52,8 +53,20 @@ pub enum WakeOutcome {
     CutOff,
 }
 
+/// How much of the wallet a wake brings up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "bindings", derive(specta::Type))]
+pub enum Level {
+    /// All of it but the network's graph.
+    #[default]
+    Full,
+    /// The monitors alone: they look at the chain and punish or claim, and no channel is live.
+    Watch,
+}
+
 /// A named, resumable step of a wake, in order of worth.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "bindings", derive(specta::Type))]
 pub enum StageName {
@@ -67,6 +80,12 @@ pub enum StageName {
     Events,
     /// Claimable outputs swept.
     Sweep,
+    /// The on-chain wallet.
+    Onchain,
+    /// The network's graph: fetched in a refresh, applied in a processing wake.
+    Gossip,
+    /// The store, written anew if it grew too much.
+    Compact,
     /// Everything written, flushed, recorded.
     Report,
 }
@@ -80,7 +99,9 @@ pub enum StageEnd {
     Done,
     /// There was nothing to do.
     NothingToDo,
-    /// Not started; the time left was not worth it.
+    /// Not done again: an earlier wake did it, and what it found still holds.
+    StillHolds,
+    /// Not started; its `error` says why.
     Skipped,
     /// Its cap or the wake's deadline ended it.
     TimedOut,
@@ -88,6 +109,13 @@ pub enum StageEnd {
     Cancelled,
     /// It failed; the record's `error` says why.
     Failed,
+}
+
+impl StageEnd {
+    /// Whether the stage did all that there was to do.
+    pub fn is_well(self) -> bool {
+        matches!(self, Self::Done | Self::NothingToDo | Self::StillHolds)
+    }
 }
 
 /// One stage in a wake record.
@@ -106,6 +134,28 @@ pub struct StageRecord {
     pub end: StageEnd,
     /// Why it did not end well.
     pub error: Option<ErrorReport>,
+    /// Whether all it found was on disk, and in the journal, before the next stage began: a wake that is cut off later goes
+    /// on from there.
+    #[serde(default)]
+    pub checkpoint: bool,
+    /// Blocks worked off; `null` for a stage that works off none.
+    #[serde(default)]
+    pub blocks: Option<u32>,
+}
+
+impl StageRecord {
+    /// A stage that ended so, so long after the wake's start in ms, and took no time.
+    pub fn new(name: StageName, started_ms: u64, end: StageEnd) -> Self {
+        Self {
+            name,
+            started_ms,
+            duration_ms: 0,
+            end,
+            error: None,
+            checkpoint: false,
+            blocks: None,
+        }
+    }
 }
 
 /// The row kept of each wake.
@@ -122,6 +172,18 @@ pub struct WakeRecord {
     /// How long the grant was.
     #[cfg_attr(feature = "bindings", specta(type = specta_typescript::Number))]
     pub grant_ms: u64,
+    /// How much of the wallet it brought up.
+    #[serde(default)]
+    pub level: Level,
+    /// What the phone was like when it began.
+    #[serde(default)]
+    pub conditions: Conditions,
+    /// What made it do less than a wake of its kind does.
+    #[serde(default)]
+    pub degraded: Vec<Degraded>,
+    /// Whether something is left that wants minutes, on power: then a processing run should be asked for.
+    #[serde(default)]
+    pub wants_processing: bool,
     /// Whether it ran on a node that was already up in the foreground.
     pub joined: bool,
     /// Start.
@@ -150,6 +212,10 @@ pub struct WakeRecord {
     pub graph_channels_updated: u32,
     /// The tip, once seen.
     pub tip_height: Option<u32>,
+    /// Requests to servers, and connections to peers.
+    #[serde(default)]
+    #[cfg_attr(feature = "bindings", specta(type = specta_typescript::Number))]
+    pub requests: u64,
     /// Bytes received from chain servers and peers, as the kernel counted them on our sockets.
     #[cfg_attr(feature = "bindings", specta(type = specta_typescript::Number))]
     pub bytes_in: u64,
@@ -186,6 +252,10 @@ impl WakeRecord {
             kind,
             reason,
             grant_ms,
+            level: Level::Full,
+            conditions: Conditions::default(),
+            degraded: Vec::new(),
+            wants_processing: false,
             joined: false,
             started_at_ms,
             finished_at_ms: None,
@@ -198,6 +268,7 @@ impl WakeRecord {
             channels_updated: 0,
             graph_channels_updated: 0,
             tip_height: None,
+            requests: 0,
             bytes_in: 0,
             bytes_out: 0,
             peak_memory: 0,
@@ -220,20 +291,42 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_of_an_earlier_version_has_no_safe_until_moment() {
-        let record = WakeRecord {
+    fn a_row_of_an_earlier_version_lacks_what_came_later() {
+        let mut record = WakeRecord {
             safe_until_ms: Some(5),
             safe_until_reason: Some(SafeUntilReason::OldBalance),
+            level: Level::Watch,
+            degraded: vec![Degraded::Memory],
+            wants_processing: true,
+            requests: 7,
             ..WakeRecord::begin(1, GrantKind::Refresh, WakeReason::Test, 30_000, 1)
         };
+        record.stages.push(StageRecord {
+            checkpoint: true,
+            blocks: Some(3),
+            ..StageRecord::new(StageName::Chain, 0, StageEnd::Done)
+        });
         let mut row = serde_json::to_value(&record).unwrap();
         assert_eq!(serde_json::from_value::<WakeRecord>(row.clone()).unwrap(), record);
         let fields = row.as_object_mut().unwrap();
-        assert!(fields.remove("safe_until_ms").is_some() && fields.remove("safe_until_reason").is_some());
+        for later in [
+            "safe_until_ms",
+            "safe_until_reason",
+            "level",
+            "conditions",
+            "degraded",
+            "wants_processing",
+            "requests",
+        ] {
+            assert!(fields.remove(later).is_some(), "{later}");
+        }
+        let stage = fields["stages"][0].as_object_mut().unwrap();
+        assert!(stage.remove("checkpoint").is_some() && stage.remove("blocks").is_some());
         let old: WakeRecord = serde_json::from_value(row).unwrap();
-        assert_eq!(
-            (old.id, old.safe_until_ms, old.safe_until_reason),
-            (1, None, None)
-        );
+        let mut expected = WakeRecord::begin(1, GrantKind::Refresh, WakeReason::Test, 30_000, 1);
+        expected
+            .stages
+            .push(StageRecord::new(StageName::Chain, 0, StageEnd::Done));
+        assert_eq!(old, expected);
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bitcoin::{Address, Amount, Network};
 use pilotlight_devnet::{Devnet, Options};
 use pilotlight_node::{
-    Config, Grant, GrantKind, Lifecycle, Node, PeerAddress, WakeReason, WakeRecord, WordCount,
+    Conditions, Config, Grant, GrantKind, Lifecycle, Node, PeerAddress, WakeReason, WakeRecord, WordCount,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -108,6 +108,7 @@ pub fn grant(kind: GrantKind, seconds: u64) -> Grant {
         deadline,
         cancel: CancellationToken::new(),
         progress: None,
+        conditions: Conditions::default(),
     }
 }
 
