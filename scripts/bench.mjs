@@ -3,6 +3,7 @@
 // `npm run bench -- store` measures the store and its SQLite twin.
 // `npm run bench -- wake` measures cold wakes of ours and of a wallet made of ldk-node; `bench/wake.mjs` has its options.
 // `npm run bench -- chain` measures what bringing a wallet to the tip costs, our engine beside LDK's serial client.
+// `npm run bench -- gossip` measures the map of the network beside LDK's graph; `bench/gossip.mjs` has its options.
 // `npm run bench -- fortnight` lives 14 simulated days on 1,000 phones; `--seeds N` on so many, `--seed N` on that one.
 // With `--json` the result is JSON on stdout.
 
@@ -10,6 +11,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 
 import { CHAIN_OPTIONS, measureChain, printChain } from './bench/chain.mjs';
+import { GOSSIP_OPTIONS, measureGossip, printGossip } from './bench/gossip.mjs';
 import { measureWakes, printWakes, WAKE_OPTIONS } from './bench/wake.mjs';
 import { fail, progress, say } from './lib/console.mjs';
 import { adoptBuilds, ensurePackages } from './lib/ensure.mjs';
@@ -20,6 +22,7 @@ import { dieTogether, run } from './lib/process.mjs';
 const SUBJECTS = {
   store: { measure: store, print: printStore },
   wake: { measure: measureWakes, print: printWakes },
+  gossip: { measure: measureGossip, print: printGossip },
   chain: { measure: measureChain, print: printChain },
   fortnight: { measure: fortnight, print: printFortnight },
 };
@@ -103,6 +106,7 @@ const { values, positionals } = parseArgs({
     seed: { type: 'string' },
     seeds: { type: 'string' },
     ...WAKE_OPTIONS,
+    ...GOSSIP_OPTIONS,
     ...CHAIN_OPTIONS,
   },
   allowPositionals: true,

@@ -71,6 +71,7 @@ class Devnet {
       PILOTLIGHT_DATA_DIR: folder,
       PILOTLIGHT_NETWORK: 'regtest',
       PILOTLIGHT_ESPLORA: this.info.esplora_url,
+      PILOTLIGHT_GOSSIP: this.info.gossip_url,
       PILOTLIGHT_LSP: this.lsp,
       PILOTLIGHT_DEVNET: this.info.control_url,
     };

@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use pilotlight_node::gossip::Server;
 use pilotlight_node::{Config, PeerAddress};
 use tauri::{AppHandle, Manager};
 
@@ -13,6 +14,8 @@ const DATA_DIR: &str = "PILOTLIGHT_DATA_DIR";
 const NETWORK: &str = "PILOTLIGHT_NETWORK";
 /// Base URL of an Esplora server. Default: a public one of the network.
 const ESPLORA: &str = "PILOTLIGHT_ESPLORA";
+/// Base URL of a Rapid Gossip Sync server. Default: the network's public one, if there is one.
+const GOSSIP: &str = "PILOTLIGHT_GOSSIP";
 /// The liquidity provider, `NODE_ID@HOST:PORT`. Default: none.
 const LSP: &str = "PILOTLIGHT_LSP";
 /// For developers: the simulated system launches a refresh task every so many seconds, so that there is something to
@@ -25,6 +28,7 @@ pub struct Settings {
     data_dir: Option<PathBuf>,
     network: &'static Network,
     esplora_url: String,
+    gossip_url: Option<String>,
     lsp: Option<PeerAddress>,
     wake_every: Option<Duration>,
 }
@@ -113,6 +117,7 @@ impl Settings {
             data_dir: variable(DATA_DIR).map(PathBuf::from),
             network,
             esplora_url,
+            gossip_url: variable(GOSSIP),
             lsp,
             wake_every,
         })
@@ -142,6 +147,9 @@ impl Settings {
     pub fn config(&self, app: &AppHandle) -> tauri::Result<Config> {
         let mut config = Config::new(self.data_dir(app)?, self.network.kind, self.esplora_url.clone());
         config.lsp.clone_from(&self.lsp);
+        if let Some(base) = &self.gossip_url {
+            config.gossip = Some(Server::at(base));
+        }
         Ok(config)
     }
 }

@@ -44,6 +44,10 @@ pub struct Args {
         requires = "filters"
     )]
     pub filters_proxy: Option<SocketAddr>,
+    /// Base URL of a Rapid Gossip Sync server, under which `/snapshot/v2/` is; https, or on this machine [default: the
+    /// network's public one, if there is one].
+    #[arg(long, env = "PILOTLIGHT_GOSSIP", value_name = "URL")]
+    pub gossip: Option<String>,
     /// The liquidity provider, as NODE_ID@HOST:PORT.
     #[arg(long, env = "PILOTLIGHT_LSP")]
     pub lsp: Option<PeerAddress>,

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use pilotlight_node::gossip::Server;
 use pilotlight_node::{
     ChainChoice, Conditions, Config, Error, ErrorCode, Grant, GrantKind, Lifecycle, Node, NodeEvent, Payment,
     PaymentStatus, Result, WakeReason, WordCount,
@@ -35,6 +36,9 @@ pub async fn perform(args: Args) -> Result<Answer> {
         };
     }
     config.lsp = args.lsp;
+    if let Some(base) = &args.gossip {
+        config.gossip = Some(Server::at(base));
+    }
     let lifecycle = Lifecycle::new(config);
     match args.command {
         Command::Init {

@@ -85,3 +85,63 @@ impl MessageRouter for WakeMessageRouter {
         if paths.is_empty() { Err(()) } else { Ok(paths) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bitcoin::Network;
+    use lightning::blinded_path::message::OffersContext;
+    use lightning::offers::nonce::Nonce;
+    use pilotlight_store::Store;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::onchain::OnchainWallet;
+    use crate::seed::{Seed, WordCount};
+
+    fn peer(number: u8, short_channel_id: Option<u64>) -> MessageForwardNode {
+        let secret = bitcoin::secp256k1::SecretKey::from_slice(&[number; 32]).unwrap();
+        let node_id = PublicKey::from_secret_key(&Secp256k1::new(), &secret);
+        MessageForwardNode {
+            node_id,
+            short_channel_id,
+        }
+    }
+
+    #[test]
+    fn with_two_peers_and_no_map_ldk_builds_no_path_and_we_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let seed = Seed::generate(WordCount::Twelve, None).unwrap();
+        let seed = seed.keys(Network::Regtest).unwrap();
+        let store = Arc::new(Store::open(dir.path().join("store")).unwrap());
+        let wallet = Arc::new(OnchainWallet::open(store, seed.onchain, Network::Regtest).unwrap());
+        let keys = Arc::new(Keys::new(&seed.lightning, wallet));
+        let config = Config::new(dir.path(), Network::Regtest, "http://127.0.0.1:1");
+        let gossip = Arc::new(Gossip::new(&config, tokio::sync::broadcast::channel(1).0));
+
+        let secp = Secp256k1::new();
+        let us = peer(9, None).node_id;
+        let nonce = Nonce::from_entropy_source(&*keys);
+        let context = MessageContext::Offers(OffersContext::InvoiceRequest { nonce });
+        let peers = vec![peer(1, None), peer(2, Some(7))];
+        let receive_key = || ReceiveAuthKey([3; 32]);
+        let stock = DefaultMessageRouter::new(ldk::empty(Network::Regtest), Arc::clone(&keys));
+        let refused = stock.create_blinded_paths(us, receive_key(), context.clone(), peers.clone(), &secp);
+        assert!(refused.is_err());
+        let ours = WakeMessageRouter::new(Arc::clone(&keys), gossip);
+        let paths = ours
+            .create_blinded_paths(us, receive_key(), context, peers, &secp)
+            .unwrap();
+        let begins: Vec<_> = paths
+            .iter()
+            .map(|path| path.introduction_node().clone())
+            .collect();
+        // The peer with a channel first.
+        let expected = [2, 1].map(|number| IntroductionNode::NodeId(peer(number, None).node_id));
+        assert_eq!(begins, expected);
+        // A message to a peer, and to somebody of whom nothing is known, who may be connected to.
+        for node in [peer(1, None).node_id, peer(5, None).node_id] {
+            let path = ours.find_path(us, vec![peer(1, None).node_id], Destination::Node(node));
+            assert!(path.unwrap().intermediate_nodes.is_empty());
+        }
+    }
+}

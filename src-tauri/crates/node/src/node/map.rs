@@ -25,6 +25,21 @@ impl Node {
         self.doors.within(self.gossip.apply()).await
     }
 
+    /// The news of a wake: fetches what there is since the map on disk, and where there is time and memory (`apply`) applies
+    /// what waits. Gives the channels that the server told of; `None` if there was nothing to do.
+    ///
+    /// # Errors
+    /// Those of [`Self::fetch_news`] and [`Self::apply_news`].
+    pub async fn news(&self, full: bool, apply: bool, deadline: Instant) -> Result<Option<u32>> {
+        let told = match self.fetch_news(full, deadline).await? {
+            Fetched::Spooled(news) => Some(news.channels),
+            Fetched::NoServer | Fetched::Fresh | Fetched::Postponed => None,
+        };
+        let applied = if apply { self.apply_news().await? } else { None };
+        // What an earlier wake fetched was counted there.
+        Ok(told.or(applied.map(|_| 0)))
+    }
+
     /// The system is short of memory: what can be loaded again is given back.
     pub fn free_memory(&self) {
         self.gossip.release();

@@ -8,6 +8,7 @@ mod common;
 mod apply;
 mod hostile;
 mod killed;
+mod memory;
 mod pay;
 mod server;
 
