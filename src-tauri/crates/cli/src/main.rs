@@ -16,12 +16,14 @@ use args::Args;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    // Quiet unless asked: RUST_LOG=info, or ldk=trace,pilotlight_node=debug.
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("off"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
+    // Quiet unless asked: RUST_LOG=info, or ldk=trace,pilotlight_node=debug. A filter costs memory even if it lets nothing
+    // through, so there is none then.
+    if let Ok(filter) = EnvFilter::try_from_default_env() {
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .init();
+    }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
