@@ -11,6 +11,7 @@ mod killed;
 mod memory;
 mod pay;
 mod server;
+mod wakes;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
