@@ -14,7 +14,7 @@ use lightning::events::Event;
 use super::Node;
 use crate::chain::esplora::serial::SerialEsplora;
 use crate::chain::{Checkpoint, Depth, EsploraSource, Source};
-use crate::config::Config;
+use crate::config::{ChainChoice, Config};
 use crate::error::{Error, ErrorCode, Result};
 use crate::lock::lock;
 use crate::seed::{Found, SeedFile, SeedStore};
@@ -26,6 +26,16 @@ pub enum Engine {
     Serial,
     /// Ours.
     Ours,
+    /// Compact block filters, from the peers that the configuration names.
+    Filters,
+}
+
+impl Engine {
+    /// Whether it hears of transactions that are in no block. What it cannot hear of is not held against it; see
+    /// [`Digest::confirmed_only`].
+    pub fn sees_mempool(self) -> bool {
+        self != Self::Filters
+    }
 }
 
 /// A wallet at rest.
@@ -41,6 +51,8 @@ pub struct Digest {
     pub tip: String,
     /// The on-chain wallet: its sums, then each transaction.
     pub onchain: Vec<String>,
+    /// The on-chain wallet without what is in no block: its sum, then each transaction with its block.
+    pub in_blocks: Vec<String>,
     /// Channels, with what the chain does to them.
     pub channels: Vec<String>,
     /// What the monitors say is ours, each with what it waits for.
@@ -58,6 +70,17 @@ pub struct Digest {
 }
 
 impl Digest {
+    /// The digest as a source has it that sees blocks and nothing else: without the on-chain wallet's unconfirmed part, which
+    /// is its list of payments and its balance as the mempool makes them. Everything else stays: what is confirmed, block by
+    /// block, and all of LDK, which acts on blocks alone.
+    #[must_use]
+    pub fn confirmed_only(&self) -> Self {
+        Self {
+            onchain: Vec::new(),
+            ..self.clone()
+        }
+    }
+
     /// What is in one and not in the other, a line each.
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let (ours, theirs) = (self.lines(), other.lines());
@@ -75,6 +98,7 @@ impl Digest {
     fn lines(&self) -> Vec<String> {
         let lists = [
             ("on-chain", &self.onchain),
+            ("in a block", &self.in_blocks),
             ("channel", &self.channels),
             ("claimable", &self.claimable),
             ("relevant", &self.relevant),
@@ -110,6 +134,10 @@ impl AtRest {
                     config.network,
                     Some(Arc::clone(store)),
                 )?),
+                Engine::Filters if config.chain == ChainChoice::Esplora => {
+                    return Err(Error::new(ErrorCode::Misconfigured, "no filter peers are named"));
+                }
+                Engine::Filters => super::source(config, store)?,
             };
             Ok(source)
         })?;
@@ -192,6 +220,12 @@ impl AtRest {
             )
         }));
         onchain.insert(0, format!("{balance:?}"));
+        let placed = node.wallet.in_blocks();
+        let (sent, received) = placed
+            .iter()
+            .fold((0, 0), |(sent, received), row| (sent + row.2, received + row.3));
+        let mut in_blocks = sorted(placed);
+        in_blocks.insert(0, format!("{} sat", received - sent));
         let channels = lightning.channels.list_channels();
         let relevant = [
             lightning.chain_monitor.get_relevant_txids(),
@@ -214,6 +248,7 @@ impl AtRest {
         Digest {
             tip: format!("{bests:?}"),
             onchain,
+            in_blocks,
             channels: sorted(channels.iter().map(|channel| {
                 (
                     channel.channel_id,

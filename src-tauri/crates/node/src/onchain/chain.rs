@@ -148,6 +148,21 @@ impl OnchainWallet {
         self.lock().mark_scanned()
     }
 
+    /// What is ours in blocks, whatever is in no block yet: each transaction's id, its block, and what it takes from the
+    /// wallet and brings to it, in sat.
+    #[cfg(feature = "oracle")]
+    pub fn in_blocks(&self) -> Vec<(bitcoin::Txid, BlockId, u64, u64)> {
+        let inner = self.lock();
+        let placed = inner.wallet.transactions().filter_map(|tx| {
+            let bdk_wallet::chain::ChainPosition::Confirmed { anchor, .. } = tx.chain_position else {
+                return None;
+            };
+            let (sent, received) = inner.wallet.sent_and_received(&tx.tx_node.tx);
+            Some((tx.tx_node.txid, anchor.block_id, sent.to_sat(), received.to_sat()))
+        });
+        placed.collect()
+    }
+
     /// Writes what changed. Durable when it returns.
     ///
     /// # Errors

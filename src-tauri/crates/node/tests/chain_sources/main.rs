@@ -6,119 +6,20 @@
 
 #![allow(clippy::unwrap_used)] // A failed unwrap is a failed test.
 
+#[path = "../common/mod.rs"]
 mod common;
 
-use std::collections::BTreeSet;
-use std::path::Path;
+mod contest;
+
 use std::time::Duration;
 
-use bitcoin::{OutPoint, Transaction};
 use common::{Stage, peer, until};
-use pilotlight_node::oracle::{AtRest, Digest, Engine};
-use pilotlight_node::{Config, Depth};
-
-/// The oracle first.
-const SOURCES: [(&str, Engine, Depth); 3] = [
-    ("serial", Engine::Serial, Depth::Deep),
-    ("ours, quick", Engine::Ours, Depth::Quick),
-    ("ours, deep", Engine::Ours, Depth::Deep),
-];
-
-struct Contest<'a> {
-    stage: &'a Stage,
-    contestants: Vec<(&'static str, Engine, Depth, Config, tempfile::TempDir)>,
-}
-
-impl<'a> Contest<'a> {
-    /// Copies of the stage's wallet, which must be closed.
-    fn new(stage: &'a Stage) -> Self {
-        let contestants = SOURCES.iter().map(|(name, engine, depth)| {
-            let dir = tempfile::tempdir().unwrap();
-            copy(&stage.config.data_dir, dir.path());
-            let mut config = stage.config.clone();
-            dir.path().clone_into(&mut config.data_dir);
-            (*name, *engine, *depth, config, dir)
-        });
-        Self {
-            stage,
-            contestants: contestants.collect(),
-        }
-    }
-
-    /// Every contestant looks at the chain, and all see the same.
-    async fn look(&self, what: &str) -> Digest {
-        let mut seen: Vec<(&str, Digest, Vec<Transaction>)> = Vec::new();
-        for (name, engine, depth, config, _) in &self.contestants {
-            let wallet = AtRest::open(config, *engine).unwrap();
-            wallet
-                .sync(*depth)
-                .await
-                .unwrap_or_else(|e| panic!("{what}: {name}: {}", e.detail()));
-            wallet.handle_events().await;
-            let mut digest = wallet.digest();
-            let outgoing = wallet.outgoing();
-            digest.spends = self.in_time(&outgoing).await;
-            wallet.close().await.unwrap();
-            seen.push((name, digest, outgoing));
-        }
-        let (_, oracle, outgoing) = seen.remove(0);
-        for (name, digest, _) in seen {
-            let differences = digest.differences(&oracle);
-            assert!(
-                differences.is_empty(),
-                "{what}: {name}, held against the oracle: {differences:#?}"
-            );
-        }
-        // For all of them: what the oracle would send. Much of it is refused, being sent already or too early.
-        for transaction in outgoing {
-            let _ = self.stage.devnet.broadcast(&transaction).await;
-        }
-        oracle
-    }
-
-    /// The outputs that would be spent. The oracle tells of the tip before it tells of what was confirmed under it, and LDK
-    /// then wants to send what is too late: what spends an output that is spent in a block, and what spends from that.
-    async fn in_time(&self, outgoing: &[Transaction]) -> BTreeSet<OutPoint> {
-        let (mut late, mut spends) = (BTreeSet::new(), BTreeSet::new());
-        for transaction in outgoing {
-            let mut too_late = false;
-            for input in &transaction.input {
-                let outpoint = input.previous_output;
-                let spender = self.stage.devnet.spender(&outpoint).await.unwrap();
-                too_late |=
-                    late.contains(&outpoint.txid) || spender.is_some_and(|seen| seen.height.is_some());
-            }
-            if too_late {
-                late.insert(transaction.compute_txid());
-            } else {
-                spends.extend(transaction.input.iter().map(|input| input.previous_output));
-            }
-        }
-        spends
-    }
-
-    async fn mine(&self, blocks: u32) {
-        self.stage.devnet.mine(blocks).await.unwrap();
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            std::fs::create_dir_all(&to).unwrap();
-            copy(&entry.path(), &to);
-        } else {
-            std::fs::copy(entry.path(), to).unwrap();
-        }
-    }
-}
+use contest::Contest;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cold_start_a_few_blocks_and_two_weeks_behind() {
     let stage = Stage::with_channel().await;
-    let contest = Contest::new(&stage);
+    let contest = Contest::new(&stage).await;
     contest.look("at the tip").await;
     contest.look("again, nothing has happened").await;
     contest.mine(1).await;
@@ -148,7 +49,7 @@ async fn a_funding_is_confirmed_and_reorganised() {
     lifecycle.enter_background().await.unwrap();
     stage.devnet.lsp().unwrap().stop().await.unwrap();
 
-    let contest = Contest::new(&stage);
+    let contest = Contest::new(&stage).await;
     let open = contest.look("in the mempool").await;
     assert_eq!(open.channels.len(), 1, "{open:#?}");
     contest.mine(1).await;
@@ -184,7 +85,7 @@ async fn a_cooperative_close_with_reorganisations() {
     lifecycle.enter_background().await.unwrap();
     stage.devnet.lsp().unwrap().stop().await.unwrap();
 
-    let contest = Contest::new(&stage);
+    let contest = Contest::new(&stage).await;
     contest.look("in the mempool").await;
     contest.mine(1).await;
     contest.look("confirmed").await;
@@ -231,7 +132,7 @@ async fn a_force_close_with_a_payment_that_times_out() {
     }
     lsp.stop().await.unwrap();
 
-    let contest = Contest::new(&stage);
+    let contest = Contest::new(&stage).await;
     contest.look("the commitment is in the mempool").await;
     contest.mine(1).await;
     let closed = contest.look("the commitment is confirmed").await;
