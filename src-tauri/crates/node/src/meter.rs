@@ -239,8 +239,20 @@ mod platform {
         None
     }
 
+    /// The program's own: `getrusage` would count what the process held before it became this program, its parent's memory.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
     pub fn peak_memory() -> u64 {
-        // getrusage(2): kilobytes on Linux, bytes on Apple.
+        let peak = || {
+            let status = std::fs::read_to_string("/proc/self/status").ok()?;
+            let figure = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+            figure.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()
+        };
+        peak().unwrap_or(0) * 1024
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    pub fn peak_memory() -> u64 {
+        // getrusage(2): bytes on Apple, kilobytes elsewhere.
         let unit = if cfg!(target_vendor = "apple") { 1 } else { 1024 };
         rusage()
             .and_then(|usage| u64::try_from(usage.ru_maxrss).ok())

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, clippy::unwrap_used)] // Each test file uses its own part; a failed unwrap is a failed test.
 
+use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -59,6 +60,11 @@ impl Wallet {
     }
 
     pub fn command(&self, args: &[&str]) -> Command {
+        self.command_in(self.dir.path(), args)
+    }
+
+    /// The same for a wallet in another folder.
+    fn command_in(&self, dir: &Path, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pilotlight-cli"));
         command
             .args([
@@ -69,7 +75,7 @@ impl Wallet {
                 &self.devnet.esplora_url(),
             ])
             .args(["--lsp", &self.devnet.lsp().unwrap().info().uri(), "--data-dir"])
-            .arg(self.dir.path())
+            .arg(dir)
             .args(args)
             .kill_on_drop(true);
         command
@@ -77,7 +83,12 @@ impl Wallet {
 
     /// Runs a command to its end and gives the last line of what it says.
     pub async fn ask(&self, args: &[&str]) -> Value {
-        let output = tokio::time::timeout(LIMIT, self.command(args).output())
+        self.ask_in(self.dir.path(), args).await
+    }
+
+    /// The same for a wallet in another folder.
+    pub async fn ask_in(&self, dir: &Path, args: &[&str]) -> Value {
+        let output = tokio::time::timeout(LIMIT, self.command_in(dir, args).output())
             .await
             .unwrap()
             .unwrap();
