@@ -9,7 +9,8 @@
 //
 // Each combination is a cell. Both wallets open their channels, pay once and sleep; the folders of that moment are copied
 // for every run, so that all begin from the same disk. Requests and bytes are those of the chain server, counted there; what
-// goes to the Lightning peer is not in them. The round trip is added to requests only, not to connecting.
+// goes to the Lightning peer and to the gossip server is not in them. The round trip is added to requests of the chain server only, not
+// to connecting. With a graph, ours also fetches the news of a day, as on a phone; theirs does not.
 
 import { cpSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -21,7 +22,7 @@ import { ensurePackages } from '../lib/ensure.mjs';
 import { cache, released } from '../lib/paths.mjs';
 import { Failed, run, stop } from '../lib/process.mjs';
 import { budgets, MEASURES, ratios, spread, spreads } from './figures.mjs';
-import { lastLine, Ours, Theirs, tool, WITHOUT_LSP } from './wallets.mjs';
+import { lastLine, Ours, Theirs, tool } from './wallets.mjs';
 
 export const WAKE_OPTIONS = {
   channels: { type: 'string', default: '0,5,20' },
@@ -94,6 +95,9 @@ class Bench {
     this.graphFile = join(this.folder, 'network_graph');
     const made = () => run(tool, ['make-graph', this.graphFile]);
     this.graph = lastLine(await progress('making a network graph', made));
+    const [ours] = this.wallets;
+    const map = () => ours.makeMap(join(this.folder, 'map'));
+    this.graph.ours = await progress('letting our wallet make its map', map);
   }
 
   /** All cells with so many channels. */
@@ -203,7 +207,7 @@ class Bench {
   }
 
   /** One cold wake, measured. A wake that did not do the work of its cell is no measurement, but a failure. */
-  async wake(wallet, folder, { channels, blocks }) {
+  async wake(wallet, folder, { channels, blocks, graph }) {
     await this.gone();
     // What was copied must not be written to the disk on the measured program's time.
     await run('sync', []);
@@ -212,13 +216,14 @@ class Bench {
     const command = ['measure', '--', ...wallet.wake(folder)];
     const said = [];
     const onLine = (line) => said.push(line);
-    const lines = (await run(tool, command, { env: WITHOUT_LSP, onLine })).trim().split('\n');
+    const env = wallet.wakeEnvironment(graph);
+    const lines = (await run(tool, command, { env, onLine })).trim().split('\n');
     const traffic = await this.devnet.ask('traffic');
     const { code, signal, ...cost } = JSON.parse(lines.at(-1));
     const end = signal === null ? code : `signal ${signal}`;
     if (end !== 0) throw new Failed(`${wallet.name}: a wake ended with ${end}\n${said.join('\n')}`);
     const answer = JSON.parse(lines.at(-2));
-    const flaw = wallet.flaw(answer, chain, { channels, blocks });
+    const flaw = wallet.flaw(answer, chain, { channels, blocks, graph });
     if (flaw) throw new Failed(`${wallet.name}: a wake does not count, ${flaw}`);
     const { requests, bytes_in: up, bytes_out: down, endpoints } = traffic;
     return { ...cost, requests, bytes: up + down, endpoints, answer };
@@ -253,7 +258,8 @@ export function printWakes({ runs, graph, floor_rss_kib: floor, cells, budgets: 
   say(`ours / ldk-node's = ratio, medians of ${runs} cold wakes; RSS counts from ${shown.rss_kib(floor)} MB`);
   if (graph)
     say(
-      `graph: ${graph.nodes} nodes, ${graph.channels} channels, ${kilo(graph.bytes)} kB; ours reads none yet`,
+      `graph: ${graph.nodes} nodes, ${graph.channels} channels, ${kilo(graph.bytes)} kB; our map: ` +
+        `${graph.ours.nodes}, ${graph.ours.channels}, ${kilo(graph.ours.bytes)} kB, and a day's news fetched in each wake`,
     );
   row(
     'chan  blocks  rtt  graph',

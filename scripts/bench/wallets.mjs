@@ -1,7 +1,7 @@
 // The two wallets that `npm run bench -- wake` compares: how each is made, fed, put to sleep and woken. Knows nothing of
 // figures.
 
-import { copyFileSync } from 'node:fs';
+import { cpSync, mkdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { released } from '../lib/paths.mjs';
@@ -9,6 +9,12 @@ import { Failed, run } from '../lib/process.mjs';
 
 /** The other programs of this benchmark. */
 export const tool = released(join('examples', 'wake-bench'));
+
+/** Where a wallet of ours keeps its map. */
+const MAP = 'gossip';
+
+/** Channels that a day's news may speak of; more were not only what changed. */
+const MOST_NEWS = 20_000;
 
 /** Tries until all channels are usable; each is a start, a sync and a handshake. */
 const TRIES = 20;
@@ -53,11 +59,33 @@ export class Ours {
     await this.ask(folder, 'pay', invoice);
   }
 
-  /** It has no graph yet and reads none: to it, this is a file like any other. */
-  async installGraph(file, folder) {
-    copyFileSync(file, join(folder, 'network_graph'));
+  /**
+   * Makes its own map of a network of mainnet's size, as a phone on its charger does, and keeps it. What a day changes is
+   * published then: each wake with a map fetches it.
+   */
+  async makeMap(folder) {
+    const made = await this.devnet.ask('publish-network', '--hours-ago', 48);
+    mkdirSync(folder);
+    await this.ask(folder, 'init');
+    const charging = ['--kind', 'processing', '--data', 'unmetered', '--on-power', 'true'];
+    const [program, ...args] = this.command(folder, 'wake', ...charging);
+    const record = lastLine(await run(program, [...args], { env: { ...WITHOUT_LSP, ...this.gossip } }));
+    if (record.graph_channels_updated !== made.channels)
+      throw new Failed(`ours: the map has ${record.graph_channels_updated} of ${made.channels} channels`);
+    this.map = join(folder, MAP);
+    await this.devnet.ask('publish-network', '--days', 1, '--hours-ago', 24);
+    return { ...made, bytes: statSync(join(this.map, 'map')).size };
   }
 
+  get gossip() {
+    return { PILOTLIGHT_GOSSIP: this.devnet.info.gossip_url };
+  }
+
+  async installGraph(_file, folder) {
+    cpSync(this.map, join(folder, MAP), { recursive: true });
+  }
+
+  /** Said by the wakes themselves: what they fetch follows upon the map on disk. */
   async graphChannels() {
     return null;
   }
@@ -66,8 +94,15 @@ export class Ours {
     return this.command(folder, 'wake', '--kind', 'refresh');
   }
 
+  /** With a map, the news of the network are fetched too; a phone does it in the same wake. */
+  wakeEnvironment(graph) {
+    return graph ? { ...WITHOUT_LSP, ...this.gossip } : WITHOUT_LSP;
+  }
+
   /** Why a wake with this record does not count; nothing if it does. */
-  flaw(record, { height }, { channels, blocks = record.blocks_synced }) {
+  flaw(record, { height }, { channels, blocks = record.blocks_synced, graph = false }) {
+    const news = record.graph_channels_updated;
+    if (graph ? news === 0 || news > MOST_NEWS : news > 0) return `it fetched news of ${news} channels`;
     if (record.outcome !== 'completed') return `it ended ${record.outcome}: ${JSON.stringify(record.error)}`;
     if (record.tip_height !== height) return `it saw block ${record.tip_height}, not ${height}`;
     if (record.blocks_synced !== blocks) return `it went over ${record.blocks_synced} blocks, not ${blocks}`;
@@ -120,6 +155,10 @@ export class Theirs {
 
   wake(folder) {
     return this.command(folder, 'wake');
+  }
+
+  wakeEnvironment() {
+    return WITHOUT_LSP;
   }
 
   /** The same; it does not wait for its channels to be re-established, so that is not asked of it. */

@@ -144,6 +144,15 @@ pub(crate) enum Told {
     },
     /// Change the round-trip time of the wallet's Esplora listener.
     Rtt { ms: u64 },
+    /// Let the gossip server tell of a made-up network of mainnet's size.
+    PublishNetwork {
+        /// So many days after it was made up.
+        #[arg(long, default_value_t = 0)]
+        days: u64,
+        /// As of so many hours ago.
+        #[arg(long)]
+        hours_ago: u64,
+    },
     /// What the wallet's Esplora listener carried.
     Traffic {
         /// Start counting anew.
@@ -281,6 +290,7 @@ impl Told {
             Self::StartPeer { peer } => Command::StartPeer { peer },
             Self::Fault { what } => what.command()?,
             Self::Rtt { ms } => Command::SetRtt { ms },
+            Self::PublishNetwork { days, hours_ago } => Command::PublishNetwork { days, hours_ago },
             Self::Traffic { reset } => Command::Traffic { reset },
             Self::Stop => Command::Stop,
         })

@@ -10,7 +10,11 @@ use bitcoin::{Address, Amount, Network};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::gossip::{Size, day_later, synthetic};
 use crate::{Devnet, Error, Fault};
+
+/// The same network each time.
+const NETWORK_SEED: u64 = 1;
 
 /// One thing to do. In JSON the variant's name is the value of `do`, in snake case.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -176,6 +180,14 @@ pub enum Command {
         /// Milliseconds.
         ms: u64,
     },
+    /// Let the gossip server tell of a made-up network of mainnet's size.
+    PublishNetwork {
+        /// So many days after it was made up.
+        #[serde(default)]
+        days: u64,
+        /// As of so many hours ago.
+        hours_ago: u64,
+    },
     /// What the wallet's Esplora listener carried.
     Traffic {
         /// Start counting anew.
@@ -222,6 +234,15 @@ impl Command {
             Self::SetRtt { ms } => {
                 devnet.set_rtt(Duration::from_millis(ms));
                 json!({ "rtt_ms": ms })
+            }
+            Self::PublishNetwork { days, hours_ago } => {
+                let made_up = synthetic(Size::MAINNET, NETWORK_SEED);
+                let network = (1..=days).fold(made_up, |network, day| day_later(&network, day));
+                let (nodes, channels) = (Size::MAINNET.nodes, network.channels.len());
+                devnet
+                    .gossip()
+                    .publish(network, Duration::from_secs(hours_ago * 60 * 60));
+                json!({ "nodes": nodes, "channels": channels })
             }
             Self::Traffic { reset } => {
                 let traffic = devnet.traffic();
