@@ -1,10 +1,11 @@
 //! What the chain says, brought to LDK and BDK.
 //!
-//! `source` is the contract of every chain source, `watch` knows what LDK wants watched, `esplora` and `filters` are sources, `gate`
-//! stands between a source and the node so that nothing unproven or late gets through, `fees` keeps the estimates,
+//! `source` is the contract of every chain source, `watch` knows what LDK wants watched, `esplora` and `filters` are sources,
+//! `engine` is what sources over a server that is asked have in common, `gate` stands between a source and the node so that nothing unproven or late gets through, `fees` keeps the estimates,
 //! `broadcast` sends transactions.
 
 pub mod broadcast;
+pub mod engine;
 pub mod esplora;
 pub mod fees;
 pub mod filters;

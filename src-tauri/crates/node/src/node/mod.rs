@@ -29,7 +29,7 @@ use tokio::sync::broadcast;
 
 use crate::backoff::Backoffs;
 use crate::capsules;
-use crate::chain::{Broadcaster, EsploraSource, Fees, FiltersSource, Source, Watch, esplora, filters};
+use crate::chain::{Broadcaster, EsploraSource, Fees, FiltersSource, Source, Watch, engine, filters};
 pub use crate::chain::{Checkpoint, Depth};
 use crate::config::{ChainChoice, Config, PeerAddress};
 use crate::doors::Doors;
@@ -302,7 +302,7 @@ fn source(config: &Config, store: &Arc<Store>) -> Result<Arc<dyn Source>> {
                 proxy: *proxy,
             };
             // What this source will tell of reorganisations, the other would know nothing of.
-            esplora::forget(store)?;
+            engine::forget(store)?;
             Arc::new(FiltersSource::new(settings, Arc::clone(store))?)
         }
     })

@@ -1,9 +1,10 @@
 //! Esplora's questions, and whatever can be proved of an answer by itself: a header by its hash and work, a
 //! transaction by its id, its place by a merkle proof. What is left to the caller is whether answers fit together.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use bdk_wallet::chain::{BlockId, ConfirmationBlockTime};
 use bitcoin::block::{Header, Version};
 use bitcoin::consensus::encode::serialize_hex;
 use bitcoin::consensus::{Decodable, deserialize};
@@ -16,9 +17,11 @@ use bitcoin::{
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::http::{Http, Posted, quote};
+use super::http::{Http, Posted};
+use crate::chain::engine::proof::{has_it, must_be, must_carry_work};
+use crate::chain::engine::{HistoryItem, Recent, garbled, lie, quote};
 use crate::chain::fees::Estimates;
-use crate::chain::source::{Sent, Tip};
+use crate::chain::source::Sent;
 use crate::error::{Error, ErrorCode, Result};
 
 /// A hash, a status, a spend: some hundred bytes.
@@ -42,59 +45,16 @@ const HISTORY: usize = 8 * 1024 * 1024;
 /// Most blocks of one answer that are looked at. Esplora gives ten.
 const MOST_BLOCKS: usize = 16;
 
-/// The least difficulty that is believed of a block of mainnet. It has been above this since 2018 and was some fifteen times as
-/// high in 2026. A header names its own target, so without a floor anybody could make blocks on a laptop; with it, ten blocks
-/// cost more than a phone's wallet holds.
-const MAINNET_DIFFICULTY: f64 = 5e12;
-
 /// Esplora's page of confirmed transactions.
-pub const PAGE: usize = 25;
+const PAGE: usize = 25;
 
-/// Bitcoin Core's words for "I have it" (in the mempool, or in a block).
-const KNOWN: [&str; 6] = [
-    "already in mempool",
-    "already-in-mempool",
-    "already known",
-    "already-known",
-    "already in utxo",
-    "already in block chain",
-];
+/// Most pages of one script's history: a thousand payments to one address. A server could go on for ever.
+const PAGES: usize = 40;
 
 /// One Esplora server.
 pub struct Api {
     http: Http,
     network: Network,
-}
-
-/// The tip, its header proved, and the blocks under it, which its header commits to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Recent {
-    /// The tip.
-    pub tip: Tip,
-    /// Hashes by descending height, the tip's first.
-    hashes: Vec<BlockHash>,
-    /// The header of the last of them.
-    lowest: Header,
-}
-
-impl Recent {
-    /// The block at this height, if it is among them.
-    pub fn at(&self, height: u32) -> Option<BlockHash> {
-        let below = usize::try_from(self.tip.height.checked_sub(height)?).ok()?;
-        self.hashes.get(below).copied()
-    }
-
-    /// The height of this block, if it is among them.
-    pub fn height_of(&self, hash: &BlockHash) -> Option<u32> {
-        let below = self.hashes.iter().position(|known| known == hash)?;
-        self.tip.height.checked_sub(u32::try_from(below).ok()?)
-    }
-
-    /// Heights and hashes, lowest first.
-    pub fn ascending(&self) -> impl Iterator<Item = (u32, BlockHash)> {
-        let lowest = self.tip.height + 1 - u32::try_from(self.hashes.len()).unwrap_or(self.tip.height + 1);
-        (lowest..).zip(self.hashes.iter().rev().copied())
-    }
 }
 
 /// Whether a block is in the best chain, and where.
@@ -119,6 +79,24 @@ pub struct Status {
     pub block_time: Option<u64>,
 }
 
+impl Status {
+    /// The place, if it is in a block and all is said of it.
+    fn place(&self) -> Option<ConfirmationBlockTime> {
+        let (true, Some(height), Some(hash), Some(confirmation_time)) = (
+            self.confirmed,
+            self.block_height,
+            self.block_hash,
+            self.block_time,
+        ) else {
+            return None;
+        };
+        Some(ConfirmationBlockTime {
+            block_id: BlockId { height, hash },
+            confirmation_time,
+        })
+    }
+}
+
 /// Whether an output is spent.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Spend {
@@ -137,19 +115,6 @@ pub struct Place {
     pub header: Header,
     /// The transaction's position in the block.
     pub position: usize,
-}
-
-/// A transaction of a script's history. Its id is proved, its place is not.
-#[derive(Debug, Clone)]
-pub struct HistoryItem {
-    /// Its id.
-    pub txid: Txid,
-    /// The transaction.
-    pub transaction: Arc<Transaction>,
-    /// The outputs it spends, as the server has them.
-    pub spent: Vec<(OutPoint, TxOut)>,
-    /// Where it is, as the server says.
-    pub status: Status,
 }
 
 impl Api {
@@ -182,17 +147,8 @@ impl Api {
     /// Typed by cause; [`ErrorCode::ChainSyncFailed`] if the blocks are not a chain or carry no work.
     pub async fn recent(&self) -> Result<Recent> {
         let blocks = self.blocks("/blocks").await?;
-        let Some(&(height, header)) = blocks.first() else {
-            return Err(lie("it has no blocks"));
-        };
-        let tip = Tip {
-            hash: header.block_hash(),
-            height,
-            header,
-        };
-        let hashes = blocks.iter().map(|(_, header)| header.block_hash()).collect();
-        let lowest = blocks.last().map_or(header, |(_, header)| *header);
-        Ok(Recent { tip, hashes, lowest })
+        let height = blocks.first().map_or(0, |(height, _)| *height);
+        Recent::new(height, &headers(&blocks))
     }
 
     /// The same chain, proved further down, to this height. Ten blocks a question.
@@ -202,22 +158,12 @@ impl Api {
     pub async fn extended(&self, recent: &Recent, height: u32) -> Result<Recent> {
         let mut recent = recent.clone();
         while recent.at(height).is_none() {
-            let known = u32::try_from(recent.hashes.len()).unwrap_or(u32::MAX);
-            let next = recent.tip.height.checked_sub(known);
-            let next = next.ok_or_else(|| lie("its chain is longer than its height"))?;
+            let next = recent.below()?;
             let blocks = self.blocks(&format!("/blocks/{next}")).await?;
-            let fits = blocks.first().is_some_and(|(height, header)| {
-                *height == next && header.block_hash() == recent.lowest.prev_blockhash
-            });
-            let Some((_, lowest)) = blocks.last().filter(|_| fits) else {
-                return Err(lie(&format!(
-                    "its block at height {next} is not under the one above it"
-                )));
-            };
-            recent.lowest = *lowest;
-            recent
-                .hashes
-                .extend(blocks.iter().map(|(_, header)| header.block_hash()));
+            if blocks.first().is_none_or(|(height, _)| *height != next) {
+                return Err(lie(&format!("it does not show its block at height {next}")));
+            }
+            recent.extend(&headers(&blocks))?;
         }
         Ok(recent)
     }
@@ -249,7 +195,7 @@ impl Api {
             if header.block_hash() != block.id {
                 return Err(lie(&format!("block {} is not what its hash says", block.id)));
             }
-            self.must_carry_work(&header)?;
+            must_carry_work(self.network, &header)?;
             if let Some((height, above)) = chain.last()
                 && (above.prev_blockhash != block.id || *height != block.height.saturating_add(1))
             {
@@ -258,19 +204,6 @@ impl Api {
             chain.push((block.height, header));
         }
         Ok(chain)
-    }
-
-    /// Whether a header's hash meets its target, and the target is one that the network could have today.
-    fn must_carry_work(&self, header: &Header) -> Result<()> {
-        let worked = header.validate_pow(header.target()).is_ok();
-        let enough =
-            self.network != Network::Bitcoin || header.target().difficulty_float() >= MAINNET_DIFFICULTY;
-        if worked && enough {
-            Ok(())
-        } else {
-            let hash = header.block_hash();
-            Err(lie(&format!("block {hash} has no proof of work worth the name")))
-        }
     }
 
     /// Whether a block is in the best chain.
@@ -353,7 +286,7 @@ impl Api {
                 "the proof for transaction {txid} proves something else"
             )));
         }
-        self.must_carry_work(&proof.header)?;
+        must_carry_work(self.network, &proof.header)?;
         let position = usize::try_from(*position).map_err(|e| garbled("position", &e))?;
         Ok(Some(Place {
             header: proof.header,
@@ -370,37 +303,52 @@ impl Api {
             return Ok(None);
         };
         let transaction: Transaction = deserialize(&bytes).map_err(|e| garbled("transaction", &e))?;
-        let got = transaction.compute_txid();
-        if got != *txid {
-            return Err(lie(&format!("asked for transaction {txid}, got {got}")));
-        }
-        // A merkle tree cannot tell a transaction of 64 bytes from two hashes, so its place cannot be proved.
-        if transaction.total_size() == 64 {
-            return Err(lie(&format!("transaction {txid} has 64 bytes")));
-        }
-        // LDK takes it for granted that no transaction makes money, and panics over one that does.
-        let mut sum = Amount::ZERO;
-        for output in &transaction.output {
-            sum = match sum.checked_add(output.value) {
-                Some(sum) if output.value <= Amount::MAX_MONEY && sum <= Amount::MAX_MONEY => sum,
-                _ => return Err(lie(&format!("transaction {txid} is worth more than there is"))),
-            };
-        }
+        must_be(txid, &transaction)?;
         Ok(Some(transaction))
     }
 
-    /// A page of a script's history: unconfirmed and the newest confirmed ones, or the confirmed ones after `after`.
+    /// A script's history. That a transaction is in the block the server names is not proved, only its id.
     ///
     /// # Errors
-    /// Typed by cause; [`ErrorCode::ChainSyncFailed`] if a transaction is not what its id says.
-    pub async fn history(&self, script: &Script, after: Option<&Txid>) -> Result<Vec<HistoryItem>> {
+    /// Typed by cause; [`ErrorCode::ChainSyncFailed`] if a transaction is not what its id says, or there is no end.
+    pub async fn history(&self, script: &Script) -> Result<Vec<HistoryItem>> {
+        let mut items: Vec<HistoryItem> = Vec::new();
+        let mut there = BTreeSet::new();
+        let mut last = None;
+        for _ in 0..PAGES {
+            let page = self.page(script, last.as_ref()).await?;
+            let confirmed: Vec<Txid> = page
+                .iter()
+                .filter(|(confirmed, _)| *confirmed)
+                .map(|(_, item)| item.txid)
+                .collect();
+            let before = items.len();
+            let new = page.into_iter().map(|(_, item)| item);
+            items.extend(new.filter(|item| there.insert(item.txid)));
+            if confirmed.len() < PAGE {
+                return Ok(items);
+            }
+            if items.len() == before {
+                return Err(lie("a script's history repeats itself"));
+            }
+            last = confirmed.last().copied();
+        }
+        Err(lie("a script's history does not end"))
+    }
+
+    /// A page of a script's history: unconfirmed and the newest confirmed ones, or the confirmed ones after `after`. Each with
+    /// whether it is confirmed.
+    async fn page(&self, script: &Script, after: Option<&Txid>) -> Result<Vec<(bool, HistoryItem)>> {
         let hash = script_hash(script);
         let path = match after {
             Some(txid) => format!("/scripthash/{hash}/txs/chain/{txid}"),
             None => format!("/scripthash/{hash}/txs"),
         };
         let items: Vec<JsonTransaction> = json(&self.must(&path, HISTORY).await?)?;
-        items.into_iter().map(JsonTransaction::checked).collect()
+        items
+            .into_iter()
+            .map(|item| Ok((item.status.confirmed, item.checked()?)))
+            .collect()
     }
 
     /// Fee estimates: blocks to confirmation, sat/vB.
@@ -423,8 +371,7 @@ impl Api {
         match self.http.post("/tx", serialize_hex(transaction), SMALL).await? {
             Posted::Answer(_) => Ok(Sent::Accepted),
             Posted::Refused(words) => {
-                let lower = words.to_lowercase();
-                if KNOWN.iter().any(|known| lower.contains(known)) {
+                if has_it(&words) {
                     Ok(Sent::Accepted)
                 } else {
                     Ok(Sent::Refused(words))
@@ -533,9 +480,14 @@ impl JsonTransaction {
             txid: got,
             transaction: Arc::new(transaction),
             spent,
-            status: self.status,
+            place: self.status.place(),
         })
     }
+}
+
+/// The headers of blocks.
+fn headers(blocks: &[(u32, Header)]) -> Vec<Header> {
+    blocks.iter().map(|(_, header)| *header).collect()
 }
 
 /// How Esplora names a script: the SHA-256 of its bytes.
@@ -554,13 +506,4 @@ fn hex<T: Decodable>(bytes: &[u8]) -> Result<T> {
 
 fn text(bytes: &[u8]) -> Result<&str> {
     std::str::from_utf8(bytes).map_err(|e| garbled("text", &e))
-}
-
-fn garbled(what: &str, error: &dyn std::fmt::Display) -> Error {
-    lie(&format!("a garbled {what}: {}", quote(&error.to_string())))
-}
-
-/// The error for a server whose word cannot be true.
-pub fn lie(what: &str) -> Error {
-    Error::new(ErrorCode::ChainSyncFailed, format!("chain server: {what}"))
 }

@@ -11,15 +11,13 @@ use reqwest::{Client, Response, StatusCode};
 use tokio::sync::Semaphore;
 
 use crate::backoff::retry_after;
+use crate::chain::engine::quote;
 use crate::config::{PARALLEL_REQUESTS, REQUEST_RETRIES, REQUEST_TIMEOUT};
 use crate::error::{Error, ErrorCode, Result};
 
 /// Before a request is tried again: long enough for a server that is being restarted behind its proxy, short enough not
 /// to be felt.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
-
-/// Longest piece of a server's own words that is kept in an error.
-const QUOTE_LIMIT: usize = 160;
 
 /// Most bytes of a refusal that are read.
 const REFUSAL_LIMIT: usize = 4 * 1024;
@@ -190,13 +188,4 @@ async fn refused(response: Response) -> Error {
     let words = body(response, REFUSAL_LIMIT).await.unwrap_or_default();
     let words = quote(&String::from_utf8_lossy(&words));
     Error::new(code, format!("chain server: HTTP {status}: {words}")).with_retry_after(wait)
-}
-
-/// A server's words as they may stand in an error: short, on one line.
-pub fn quote(words: &str) -> String {
-    words
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(QUOTE_LIMIT)
-        .collect()
 }

@@ -1,39 +1,33 @@
 //! The chain by way of an Esplora server.
 //!
-//! `http` bounds and counts requests; `api` asks and proves each answer by itself; `ask` asks many things at a time and
-//! sees whether they fit together; `seen` remembers what earlier rounds have settled; `round` tells LDK; `wallet` does
-//! the on-chain wallet's part.
+//! `http` bounds and counts requests; `api` asks and proves each answer by itself; `look` finds what is watched. What is done
+//! with the answers is the engine's.
 
 mod api;
-mod ask;
 mod http;
-mod round;
-mod seen;
+mod look;
 #[cfg(feature = "oracle")]
 pub mod serial;
-mod wallet;
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use bitcoin::{BlockHash, Network, Transaction};
+use bitcoin::{BlockHash, Network, Script, Transaction};
 use pilotlight_store::Store;
 
-use self::api::{Api, Recent};
-use self::round::{Facts, Work};
-use self::seen::Memory;
-use self::wallet::Scan;
+use self::api::Api;
+use self::look::Look;
+use super::engine::{Answer, Chain, Engine, Findings, HistoryItem, Recent, Server};
 use super::fees::Estimates;
-use super::source::{Depth, Round, Sent, Source, Tip};
+use super::source::{Round, Sent, Source, Tip};
+use super::watch::{WatchedCoin, WatchedTransaction};
+use crate::config::PARALLEL_REQUESTS;
 use crate::error::Result;
-use crate::lock::lock;
+use crate::onchain::OnchainWallet;
 
 /// One Esplora server, for the life of the node.
 pub struct EsploraSource {
-    api: Api,
-    memory: Memory,
-    facts: Mutex<Option<Facts>>,
+    engine: Engine<Api>,
 }
 
 impl EsploraSource {
@@ -42,122 +36,99 @@ impl EsploraSource {
     /// # Errors
     /// [`crate::ErrorCode::Misconfigured`] if no client can be made of the URL.
     pub fn new(url: &str, network: Network, store: Option<Arc<Store>>) -> Result<Self> {
-        Ok(Self {
-            api: Api::new(url, network)?,
-            memory: Memory::new(store),
-            facts: Mutex::default(),
-        })
+        let engine = Engine::new(Api::new(url, network)?, store);
+        Ok(Self { engine })
     }
 
-    /// Scans for the on-chain wallet, up to a tip that was known before. Gives whether every address was asked for to which
-    /// what LDK hears of may pay.
-    async fn scan(&self, round: &Round<'_>, recent: &Recent) -> Result<bool> {
-        let known = self.known_under(recent);
-        let scan = Scan {
-            api: &self.api,
-            recent,
-            known: &known,
-        };
-        let wallet = &round.wallet;
-        if !wallet.scanned() {
-            wallet.apply_full_scan(scan.full_scan(wallet.full_scan_request()).await?)?;
-            return Ok(true);
-        }
-        let news = round.depth == Depth::Deep || self.news();
-        for request in wallet.scan_requests(round.depth, news) {
-            wallet.apply_scan(scan.sync(request).await?)?;
-        }
-        Ok(news)
-    }
-
-    /// Whether LDK has heard of transactions that the wallet has not looked for yet.
-    fn news(&self) -> bool {
-        let remembered = self.memory.recall(self.endpoint(), Depth::Quick);
-        remembered.is_none_or(|remembered| remembered.seen.news)
-    }
-
-    /// Blocks that the last round found under the same tip.
-    fn known_under(&self, recent: &Recent) -> BTreeMap<BlockHash, u32> {
-        let facts = lock(&self.facts);
-        let same = facts
-            .as_ref()
-            .filter(|facts| facts.recent.tip.hash == recent.tip.hash);
-        same.map(|facts| facts.blocks.clone()).unwrap_or_default()
-    }
-
-    fn work<'a, 'r>(&'a self, round: &'a Round<'r>) -> Work<'a, 'r> {
-        Work {
-            api: &self.api,
-            memory: &self.memory,
-            facts: &self.facts,
-            round,
-        }
+    fn api(&self) -> &Api {
+        self.engine.server()
     }
 }
 
-/// Forgets what a server has shown in earlier processes: another kind of source is used now.
-///
-/// # Errors
-/// [`crate::ErrorCode::StorageFailed`].
-pub fn forget(store: &Arc<Store>) -> Result<()> {
-    Memory::new(Some(Arc::clone(store))).forget()
+#[async_trait]
+impl Server for Api {
+    fn endpoint(&self) -> &str {
+        self.http().base()
+    }
+
+    fn parallel(&self) -> usize {
+        PARALLEL_REQUESTS
+    }
+
+    async fn tip_hash(&self) -> Result<BlockHash> {
+        Api::tip_hash(self).await
+    }
+
+    async fn recent(&self) -> Result<Recent> {
+        Api::recent(self).await
+    }
+
+    async fn extended(&self, recent: &Recent, height: u32) -> Result<Recent> {
+        Api::extended(self, recent, height).await
+    }
+
+    async fn height_of(&self, block: &BlockHash, _: u32) -> Result<Option<u32>> {
+        let status = self.block_status(block).await?;
+        Ok(status.height.filter(|_| status.in_best_chain))
+    }
+
+    async fn block_at(&self, height: u32) -> Result<Option<BlockHash>> {
+        Api::block_at(self, height).await
+    }
+
+    async fn look(
+        &self,
+        chain: Chain<'_>,
+        transactions: &[WatchedTransaction],
+        outputs: &[WatchedCoin],
+    ) -> Answer<Findings> {
+        let look = Look { api: self, chain };
+        look.at(transactions, outputs).await
+    }
+
+    async fn history(&self, script: &Script, _: &OnchainWallet) -> Result<Vec<HistoryItem>> {
+        Api::history(self, script).await
+    }
 }
 
 #[async_trait]
 impl Source for EsploraSource {
     fn endpoint(&self) -> &str {
-        self.api.http().base()
+        self.api().http().base()
     }
 
     async fn tip(&self) -> Result<Tip> {
-        Ok(self.api.recent().await?.tip)
+        self.engine.tip().await
     }
 
     async fn sync_lightning(&self, round: &Round<'_>) -> Result<Tip> {
-        Ok(self.work(round).sync().await?.tip)
+        self.engine.sync_lightning(round).await
     }
 
     async fn sync_onchain(&self, round: &Round<'_>) -> Result<()> {
-        let recent = self.api.recent().await?;
-        if self.scan(round, &recent).await? {
-            self.memory.no_more_news()?;
-        }
-        Ok(())
+        self.engine.sync_onchain(round).await
     }
 
     async fn sync(&self, round: &Round<'_>) -> Result<Tip> {
-        let work = self.work(round);
-        let wallet = async {
-            let recent = self.api.recent().await?;
-            self.scan(round, &recent).await
-        };
-        // Each to its end: what LDK must hear is not called off because the wallet's part failed.
-        let (recent, scanned) = tokio::join!(work.sync(), wallet);
-        let recent = recent?;
-        if !scanned? && self.news() {
-            // LDK heard of something while the wallet asked for the fewest addresses.
-            self.scan(round, &recent).await?;
-        }
-        self.memory.no_more_news()?;
-        Ok(recent.tip)
+        self.engine.sync(round).await
     }
 
     async fn fees(&self) -> Result<Option<Estimates>> {
-        self.api.fees().await.map(Some)
+        self.api().fees().await.map(Some)
     }
 
     async fn send(&self, transaction: &Transaction) -> Result<Sent> {
-        self.api.send(transaction).await
+        self.api().send(transaction).await
     }
 
     async fn send_package(&self, transactions: &[Transaction]) -> Result<Sent> {
-        if let Some(sent) = self.api.send_package(transactions).await? {
+        if let Some(sent) = self.api().send_package(transactions).await? {
             return Ok(sent);
         }
         // An older server. One by one is what there is; a parent that pays too little by itself is refused.
         let mut outcome = Sent::Accepted;
         for transaction in transactions {
-            if let refused @ Sent::Refused(_) = self.api.send(transaction).await? {
+            if let refused @ Sent::Refused(_) = self.api().send(transaction).await? {
                 outcome = refused;
             }
         }
@@ -165,6 +136,6 @@ impl Source for EsploraSource {
     }
 
     fn requests(&self) -> u64 {
-        self.api.http().requests()
+        self.api().http().requests()
     }
 }

@@ -1,38 +1,39 @@
 //! The on-chain wallet's part of a round: histories of scripts, many at a time, and the blocks they stand in.
 //!
-//! A transaction's id is proved; that it is in the block the server names is not, only that this block is in the
-//! server's best chain. A server can withhold a payment or show one that is not there; money that came so is not
-//! spendable on the real chain, and another server says so.
+//! A transaction's id is proved; whether its place is depends on the kind of server. A server can always withhold a payment;
+//! some can show one that is not there. Money that came so is not spendable on the real chain, and another server says so.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use bdk_wallet::KeychainKind;
 use bdk_wallet::chain::spk_client::{
     FullScanRequest, FullScanResponse, SpkWithExpectedTxids, SyncRequest, SyncResponse,
 };
 use bdk_wallet::chain::{BlockId, CheckPoint, ConfirmationBlockTime, TxUpdate};
-use bitcoin::{BlockHash, Script, Txid};
+use bitcoin::{BlockHash, Txid};
 use futures::stream::{self, StreamExt, TryStreamExt};
 
-use super::api::{Api, HistoryItem, PAGE, Recent, lie};
-use crate::config::{PARALLEL_REQUESTS, STOP_GAP};
+use super::proof::lie;
+use super::server::{Chain, HistoryItem, Server};
+use crate::config::STOP_GAP;
 use crate::error::Result;
-
-/// Most pages of one script's history: a thousand payments to one address. A server could go on for ever.
-const PAGES: usize = 40;
+use crate::onchain::OnchainWallet;
 
 /// Conflicting checkpoints after a reorganisation that are looked at. A wallet's chain has ten near its tip and one for
 /// each block with something of ours.
 const STEPS_BACK: usize = 500;
 
-/// Questions about the chain of one tip.
+/// Blocks under the tip that the wallet gets to know: enough to find where it stands after the reorganisations that happen.
+const NEWEST_BLOCKS: usize = 16;
+
+/// Questions for the wallet.
 pub struct Scan<'a> {
     /// The server.
-    pub api: &'a Api,
-    /// The tip, known before the first question: whatever is in later blocks is left for the next round.
-    pub recent: &'a Recent,
-    /// Other blocks that are in its chain, with their heights.
-    pub known: &'a BTreeMap<BlockHash, u32>,
+    pub server: &'a dyn Server,
+    /// The wallet.
+    pub wallet: &'a OnchainWallet,
+    /// The chain of a tip that was known before the first question: whatever is in later blocks is left for the next round.
+    pub chain: Chain<'a>,
 }
 
 impl Scan<'_> {
@@ -44,7 +45,7 @@ impl Scan<'_> {
         for (items, gone) in self.histories(scripts).await? {
             add(&mut tx_update, items, gone, start);
         }
-        let chain_update = self.chain(tip, &tx_update).await?;
+        let chain_update = self.moved_to_tip(tip, &tx_update).await?;
         Ok(SyncResponse {
             tx_update,
             chain_update,
@@ -57,13 +58,14 @@ impl Scan<'_> {
         mut request: FullScanRequest<KeychainKind>,
     ) -> Result<FullScanResponse<KeychainKind>> {
         let (start, tip) = (request.start_time(), request.chain_tip());
+        let at_once = self.server.parallel().min(STOP_GAP);
         let mut tx_update = TxUpdate::default();
         let mut last_active_indices = BTreeMap::new();
         for keychain in request.keychains() {
             let revealed = request.last_revealed(&keychain);
             let mut unused = 0;
             while unused < STOP_GAP {
-                let next: Vec<_> = request.iter_spks(keychain).take(PARALLEL_REQUESTS).collect();
+                let next: Vec<_> = request.iter_spks(keychain).take(at_once).collect();
                 if next.is_empty() {
                     break;
                 }
@@ -80,7 +82,7 @@ impl Scan<'_> {
                 }
             }
         }
-        let chain_update = self.chain(tip, &tx_update).await?;
+        let chain_update = self.moved_to_tip(tip, &tx_update).await?;
         Ok(FullScanResponse {
             tx_update,
             last_active_indices,
@@ -94,41 +96,17 @@ impl Scan<'_> {
         scripts: Vec<SpkWithExpectedTxids>,
     ) -> Result<Vec<(Vec<HistoryItem>, HashSet<Txid>)>> {
         let histories = stream::iter(scripts).map(|script| async move {
-            let items = self.history(&script.spk).await?;
+            let items = self.server.history(&script.spk, self.wallet).await?;
             let there: HashSet<Txid> = items.iter().map(|item| item.txid).collect();
             let gone = script.expected_txids.difference(&there).copied().collect();
             Ok((items, gone))
         });
-        histories.buffered(PARALLEL_REQUESTS).try_collect().await
-    }
-
-    async fn history(&self, script: &Script) -> Result<Vec<HistoryItem>> {
-        let mut items: Vec<HistoryItem> = Vec::new();
-        let mut there = BTreeSet::new();
-        let mut last = None;
-        for _ in 0..PAGES {
-            let page = self.api.history(script, last.as_ref()).await?;
-            let confirmed: Vec<Txid> = page
-                .iter()
-                .filter(|item| item.status.confirmed)
-                .map(|item| item.txid)
-                .collect();
-            let before = items.len();
-            items.extend(page.into_iter().filter(|item| there.insert(item.txid)));
-            if confirmed.len() < PAGE {
-                return Ok(items);
-            }
-            if items.len() == before {
-                return Err(lie("a script's history repeats itself"));
-            }
-            last = confirmed.last().copied();
-        }
-        Err(lie("a script's history does not end"))
+        histories.buffered(self.server.parallel()).try_collect().await
     }
 
     /// The wallet's chain, moved to the tip: it shares a block with what the wallet has, and has a block for each new
     /// transaction.
-    async fn chain(
+    async fn moved_to_tip(
         &self,
         tip: Option<CheckPoint>,
         update: &TxUpdate<ConfirmationBlockTime>,
@@ -138,10 +116,10 @@ impl Scan<'_> {
         let mut shared = None;
         for checkpoint in local.iter().take(STEPS_BACK) {
             let height = checkpoint.height();
-            if height > self.recent.tip.height {
+            if height > self.chain.recent.tip.height {
                 continue;
             }
-            let there = if self.known.get(&checkpoint.hash()) == Some(&height) {
+            let there = if self.chain.known.get(&checkpoint.hash()) == Some(&height) {
                 checkpoint.hash()
             } else {
                 self.block_at(height).await?
@@ -160,11 +138,11 @@ impl Scan<'_> {
         for (anchor, _) in &update.anchors {
             let BlockId { height, .. } = anchor.block_id;
             let there = blocks.contains_key(&height) || shared.get(height).is_some();
-            if !there && height <= self.recent.tip.height {
+            if !there && height <= self.chain.recent.tip.height {
                 blocks.insert(height, self.block_at(height).await?);
             }
         }
-        blocks.extend(self.recent.ascending());
+        blocks.extend(self.chain.recent.descending().take(NEWEST_BLOCKS));
         let mut chain = shared;
         for (height, hash) in blocks {
             chain = chain.insert(BlockId { height, hash });
@@ -173,10 +151,10 @@ impl Scan<'_> {
     }
 
     async fn block_at(&self, height: u32) -> Result<BlockHash> {
-        if let Some(hash) = self.recent.at(height) {
+        if let Some(hash) = self.chain.recent.at(height) {
             return Ok(hash);
         }
-        let hash = self.api.block_at(height).await?;
+        let hash = self.server.block_at(height).await?;
         hash.ok_or_else(|| lie(&format!("it has no block at height {height}, under its tip")))
     }
 }
@@ -188,22 +166,11 @@ fn add(
     start: u64,
 ) {
     for item in items {
-        let status = item.status;
-        match (
-            status.confirmed,
-            status.block_height,
-            status.block_hash,
-            status.block_time,
-        ) {
-            (true, Some(height), Some(hash), Some(confirmation_time)) => {
-                let block_id = BlockId { height, hash };
-                let anchor = ConfirmationBlockTime {
-                    block_id,
-                    confirmation_time,
-                };
+        match item.place {
+            Some(anchor) => {
                 update.anchors.insert((anchor, item.txid));
             }
-            _ => {
+            None => {
                 update.seen_ats.insert((item.txid, start));
             }
         }

@@ -10,9 +10,11 @@ use std::sync::Mutex;
 use bitcoin::{BlockHash, Txid};
 use lightning::chain::Confirm;
 
-use super::api::{Api, Recent, lie};
 use super::ask::{Answer, Ask, Findings, Trouble};
+use super::proof::lie;
+use super::recent::Recent;
 use super::seen::{Holds, Memory, Remembered, Seen};
+use super::server::{Chain, Server};
 use crate::chain::gate::Closed;
 use crate::chain::source::{GatedFollower, Round};
 use crate::chain::watch::Watched;
@@ -39,7 +41,7 @@ pub struct Facts {
 /// A round over one server.
 pub struct Work<'a, 'r> {
     /// The server.
-    pub api: &'a Api,
+    pub server: &'a dyn Server,
     /// What it has shown before.
     pub memory: &'a Memory,
     /// What the last round learned of the chain.
@@ -68,7 +70,7 @@ impl Work<'_, '_> {
     }
 
     async fn attempt(&self) -> Answer<Recent> {
-        let endpoint = self.api.http().base();
+        let endpoint = self.server.endpoint();
         let recalled = self.memory.recall(endpoint, self.round.depth);
         let (recent, holds) = self.stand(recalled.as_ref()).await?;
         let tip = recent.tip;
@@ -95,9 +97,11 @@ impl Work<'_, '_> {
             let known: BTreeMap<BlockHash, u32> =
                 known.into_iter().flatten().chain(seen.blocks.clone()).collect();
             let ask = Ask {
-                api: self.api,
-                recent: &recent,
-                known: &known,
+                server: self.server,
+                chain: Chain {
+                    recent: &recent,
+                    known: &known,
+                },
             };
             let blocks: BTreeSet<(BlockHash, u32)> = relevant
                 .iter()
@@ -111,7 +115,7 @@ impl Work<'_, '_> {
             let (standing, findings) =
                 tokio::try_join!(ask.standing(blocks), ask.look(&pass.transactions, &pass.outputs))?;
             // Answers are about the chain of this tip only if it was the tip before and after them.
-            if asked && self.api.tip_hash().await? != tip.hash {
+            if asked && self.server.tip_hash().await? != tip.hash {
                 return Err(Trouble::Unclear("a block was found meanwhile".into()));
             }
             // From here to the end of the pass nothing is awaited: it is told whole or not at all.
@@ -141,7 +145,7 @@ impl Work<'_, '_> {
     /// The tip, and how much of what was seen before holds in its chain.
     async fn stand(&self, recalled: Option<&Remembered>) -> Answer<(Recent, Option<Holds>)> {
         let Some(Remembered { seen, registrations }) = recalled else {
-            return Ok((self.api.recent().await?, None));
+            return Ok((self.server.recent().await?, None));
         };
         if registrations.is_some() {
             // The same process: most often nothing has happened, and one small answer says so.
@@ -150,27 +154,20 @@ impl Work<'_, '_> {
                 .map(|facts| facts.recent)
                 .filter(|recent| recent.tip.hash == seen.hash);
             if let Some(recent) = known
-                && self.api.tip_hash().await? == recent.tip.hash
+                && self.server.tip_hash().await? == recent.tip.hash
             {
                 return Ok((recent, Some(Holds::Whole)));
             }
-            let recent = self.api.recent().await?;
+            let recent = self.server.recent().await?;
             if recent.height_of(&seen.hash).is_some() {
                 return Ok(held(recent, seen, false));
             }
-            let status = self.api.block_status(&seen.hash).await?;
-            return Ok(held(
-                recent,
-                seen,
-                status.in_best_chain && status.height == Some(seen.height),
-            ));
+            let height = self.server.height_of(&seen.hash, seen.height).await?;
+            return Ok(held(recent, seen, height == Some(seen.height)));
         }
-        let (recent, status) = tokio::try_join!(self.api.recent(), self.api.block_status(&seen.hash))?;
-        Ok(held(
-            recent,
-            seen,
-            status.in_best_chain && status.height == Some(seen.height),
-        ))
+        let both = self.server.recent_and_height_of(&seen.hash, seen.height);
+        let (recent, height) = both.await?;
+        Ok(held(recent, seen, height == Some(seen.height)))
     }
 
     /// What must be asked, and in `seen` what need not be.
