@@ -1,21 +1,25 @@
-// npm run bench -- chain: what bringing a wallet to the tip costs, our own chain engine beside LDK's serial client, on the same
-// chain, from copies of the same wallet, one after the other.
+// npm run bench -- chain: what bringing a wallet to the tip costs: our chain sources, LDK's serial client, and ldk-node, on the same
+// chain, from copies of sleeping wallets, one after the other.
 //
-//   --channels 5,20       how many channels the wallet has with the LSP
-//   --behind 6,144,1008   how many blocks were mined while it slept
-//   --rtt 0,100           milliseconds added to each request of the chain server
+//   --channels 5,20       how many channels the wallets have with the LSP
+//   --behind 6,144,1008   how many blocks were mined while they slept
+//   --rtt 0,100           milliseconds of a round trip
 //   --runs 5              measured runs of each; one more goes before and does not count
 //
-// `quick` is what a wake does, `deep` what an open app does, `serial` asks as deeply as the latter. Requests and bytes are those of
-// the chain server, counted there. The round trip is added to requests only, not to connecting.
+// `quick` and `deep` are ours over Esplora, as a wake and as an open app look; `filters` are ours over two peers of the Bitcoin
+// network; `serial` is `lightning-transaction-sync` with `bdk_esplora` and asks as deeply as `deep`; `ldk-node` is `sync_wallets` alone,
+// without build, start and stop. Requests and bytes are counted on the way, but for the requests of filters, which are their messages as
+// counted by ourselves. Over Esplora the round trip is added to requests and not to connecting; to the peers, to whatever is said.
 
 import { progress, say } from '../lib/console.mjs';
 import { ensurePackages } from '../lib/ensure.mjs';
+import { released } from '../lib/paths.mjs';
 import { run } from '../lib/process.mjs';
+import { tool } from './wallets.mjs';
 
-const EXAMPLE = ['--release', '--locked', '-p', 'pilotlight-node', '--example', 'chain-bench'];
+const program = released('examples/chain-bench');
 
-/** What a wake of ours may cost with 5 channels and 144 new blocks, as a share of the serial client's. */
+/** What a wake of ours may take with 5 channels, 144 new blocks and a slow network, as a share of either rival's time. */
 const WALL_SHARE = 0.35;
 /** The most requests that it may make then. */
 const REQUESTS = 20;
@@ -25,13 +29,16 @@ export const CHAIN_OPTIONS = { behind: { type: 'string', default: '6,144,1008' }
 
 export async function measureChain({ channels, behind: blocks, rtt, runs }) {
   await ensurePackages('base', 'bitcoind');
-  await progress('building the benchmark', (onLine) => run('cargo', ['build', ...EXAMPLE], { onLine }));
+  const build = (label, ...what) =>
+    progress(label, (onLine) => run('cargo', ['build', '--release', '--locked', ...what], { onLine }));
+  await build('building the benchmark', '-p', 'pilotlight-node', '--example', 'chain-bench');
+  await build('building the wallet made of ldk-node', '-p', 'pilotlight-devnet', '--example', 'wake-bench');
   // A wallet without channels, which `bench wake` begins with, asks LDK's part nothing.
   const some = channels.split(',').filter((count) => count !== '0');
-  const given = { channels: some.join(','), blocks, rtt, runs };
+  const given = { theirs: tool, channels: some.join(','), blocks, rtt, runs };
   const options = Object.entries(given).flatMap(([name, value]) => [`--${name}`, value]);
   const out = await progress('measuring chain syncs', (onLine) =>
-    run('cargo', ['run', '--quiet', ...EXAMPLE, '--', 'run', ...options], { onLine }),
+    run(program, ['run', ...options], { onLine }),
   );
   const figures = JSON.parse(out.trim().split('\n').at(-1));
   return { ...figures, budgets: budgets(figures.cells) };
@@ -39,29 +46,26 @@ export async function measureChain({ channels, behind: blocks, rtt, runs }) {
 
 function budgets(cells) {
   const named = cells.filter(({ channels, blocks }) => channels === 5 && blocks === 144);
-  return named.flatMap(({ rtt_ms, quick, quick_ratio: ratio }) => {
+  return named.flatMap((cell) => {
+    const { rtt_ms } = cell;
     const budget = (measure, value, limit) => ({ measure, rtt_ms, value, limit, kept: value <= limit });
-    const wall = rtt_ms === 100 ? [budget('wall_ms ratio', ratio.wall_ms, WALL_SHARE)] : [];
-    return [...wall, budget('requests', quick.requests, REQUESTS)];
+    const rivals = rtt_ms === 100 ? ['quick/serial', 'quick/ldk-node'] : [];
+    const walls = rivals.map((pair) => budget(`wall of ${pair}`, cell[pair].wall_ms, WALL_SHARE));
+    return [...walls, budget('requests of quick', cell.quick.requests, REQUESTS)];
   });
 }
 
 export function printChain({ runs, cells, budgets: promised }) {
-  say(`medians of ${runs} cold syncs; quick and deep are ours`);
-  const row = (...values) => say(values.map((value, at) => String(value).padStart(at ? 12 : 26)).join(''));
+  say(`medians of ${runs} cold syncs`);
+  const row = (...values) => say(values.map((value, at) => String(value).padStart(at ? 13 : 28)).join(''));
   row('chan  blocks  rtt', 'wall, ms', 'requests', 'connections', 'kB', 'peak RSS, MB');
   for (const cell of cells) {
     const where = [cell.channels, cell.blocks, cell.rtt_ms].join('  ');
-    for (const name of ['serial', 'quick', 'deep']) {
-      const { wall_ms: wall, requests, connections, bytes, rss_kib: rss } = cell[name];
-      row(
-        `${where}  ${name}`,
-        wall,
-        requests,
-        connections,
-        (bytes / 1000).toFixed(1),
-        (rss * 1.024e-3).toFixed(1),
-      );
+    const isContestant = ([name, value]) => typeof value === 'object' && !name.includes('/');
+    for (const [name, figures] of Object.entries(cell).filter(isContestant)) {
+      const { wall_ms: wall, requests, connections, bytes, rss_kib: rss } = figures;
+      const [kB, mB] = [(bytes / 1000).toFixed(1), (rss * 1.024e-3).toFixed(1)];
+      row(`${where}  ${name}`, wall, requests, connections, kB, mB);
     }
   }
   for (const { measure, rtt_ms: rtt, value, limit, kept } of promised)

@@ -53,12 +53,23 @@ enum Action {
         /// Its folder.
         #[arg(long)]
         dir: PathBuf,
-        /// Its chain server.
-        #[arg(long)]
-        esplora: String,
+        #[command(flatten)]
+        chain: Chain,
         #[command(subcommand)]
         what: Theirs,
     },
+}
+
+/// Its chain server.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct Chain {
+    /// One of Esplora's kind.
+    #[arg(long)]
+    esplora: Option<String>,
+    /// One of Electrum's.
+    #[arg(long)]
+    electrum: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -91,7 +102,7 @@ fn main() -> ExitCode {
             seed,
         } => graph::make(&file, nodes, channels, seed),
         Action::InstallGraph { file, dir } => graph::install(&file, dir),
-        Action::Theirs { dir, esplora, what } => theirs::perform(&dir, esplora, what),
+        Action::Theirs { dir, chain, what } => theirs::perform(&dir, chain, what),
     };
     match outcome {
         Ok(value) => {

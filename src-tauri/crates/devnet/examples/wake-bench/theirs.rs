@@ -7,44 +7,57 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use ldk_node::bitcoin::Network;
-use ldk_node::config::EsploraSyncConfig;
+use ldk_node::config::{ElectrumSyncConfig, EsploraSyncConfig};
 use ldk_node::payment::PaymentKind;
 use ldk_node::{Builder, Event, Node};
 use serde_json::json;
 
-use crate::{Outcome, Theirs};
+use crate::{Chain, Outcome, Theirs};
 
 /// How long preparations may take; they share the machine with compilers.
 const LIMIT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
 
 /// Does one thing with the wallet, from a cold start to its stop.
-pub(crate) fn perform(dir: &Path, esplora: String, what: Theirs) -> Outcome {
+pub(crate) fn perform(dir: &Path, chain: Chain, what: Theirs) -> Outcome {
     let mut builder = Builder::new();
     builder
         .set_network(Network::Regtest)
         .set_storage_dir_path(dir.display().to_string())
-        .set_chain_source_esplora(
-            esplora,
+        .set_gossip_source_p2p();
+    match (chain.esplora, chain.electrum) {
+        (Some(url), _) => builder.set_chain_source_esplora(
+            url,
             Some(EsploraSyncConfig {
                 background_sync_config: None,
             }),
-        )
-        .set_gossip_source_p2p();
+        ),
+        (None, Some(url)) => builder.set_chain_source_electrum(
+            url,
+            Some(ElectrumSyncConfig {
+                background_sync_config: None,
+            }),
+        ),
+        (None, None) => return Err("no chain server is named".into()),
+    };
     let node = builder.build()?;
     node.start()?;
+    let begun = Instant::now();
     node.sync_wallets()?;
-    let outcome = ask(&node, what);
+    let sync = begun.elapsed();
+    let outcome = ask(&node, what, sync);
     node.stop()?;
     outcome
 }
 
-fn ask(node: &Node, what: Theirs) -> Outcome {
+fn ask(node: &Node, what: Theirs, sync: Duration) -> Outcome {
     match what {
         Theirs::Wake => {
             let best = node.status().current_best_block;
             let channels = node.list_channels();
             Ok(json!({
+                "rss_kib": peak_rss_kib(),
+                "sync_ms": sync.as_secs_f64() * 1_000.0,
                 "height": best.height,
                 "tip": best.block_hash,
                 "channels": channels.len(),
@@ -97,6 +110,13 @@ fn ask(node: &Node, what: Theirs) -> Outcome {
             Ok(json!({ "nodes": graph.list_nodes().len(), "channels": graph.list_channels().len() }))
         }
     }
+}
+
+/// Of this program alone, so far (Linux).
+fn peak_rss_kib() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 
 fn usable(node: &Node, count: usize) -> Result<(), Box<dyn std::error::Error>> {

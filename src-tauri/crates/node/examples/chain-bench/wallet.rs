@@ -7,12 +7,12 @@ use bitcoin::{Address, Amount, Network};
 use pilotlight_devnet::Devnet;
 use pilotlight_node::{Config, Lifecycle, PeerAddress, WordCount};
 
-const CHANNEL_SAT: u64 = 200_000;
+pub const CHANNEL_SAT: u64 = 200_000;
 /// Besides the channels: for their fees and reserves, and to have coins left.
-const SPARE_SAT: u64 = 1_000_000;
-const RESERVE_SAT: u64 = 50_000;
+pub const SPARE_SAT: u64 = 1_000_000;
+pub const RESERVE_SAT: u64 = 50_000;
 /// After so many blocks both ends call a channel usable.
-const CHANNEL_BLOCKS: u32 = 6;
+pub const CHANNEL_BLOCKS: u32 = 6;
 /// Preparations share the machine with compilers.
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -21,7 +21,7 @@ pub async fn make(devnet: &Devnet, dir: &Path, channels: u32) {
     let lsp: PeerAddress = devnet.lsp().unwrap().info().uri().parse().unwrap();
     let mut config = Config::new(dir, Network::Regtest, devnet.plain_esplora_url());
     config.lsp = Some(lsp.clone());
-    let lifecycle = Lifecycle::new(config.clone());
+    let lifecycle = Lifecycle::new(config);
     lifecycle.create_wallet(WordCount::Twelve, None).await.unwrap();
     let node = lifecycle.enter_foreground().await.unwrap();
     let address: Address<_> = node.new_address().await.unwrap().parse().unwrap();
@@ -55,12 +55,6 @@ pub async fn make(devnet: &Devnet, dir: &Path, channels: u32) {
     }
     drop(node);
     lifecycle.enter_background().await.unwrap();
-    // A last look by the wallet's own server, so that it remembers what it has seen of that one.
-    config.esplora_url = devnet.esplora_url();
-    let wallet =
-        pilotlight_node::oracle::AtRest::open(&config, pilotlight_node::oracle::Engine::Ours).unwrap();
-    wallet.sync(pilotlight_node::Depth::Deep).await.unwrap();
-    wallet.close().await.unwrap();
 }
 
 /// Copies a folder with all that is in it.

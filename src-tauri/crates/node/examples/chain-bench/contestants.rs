@@ -1,0 +1,208 @@
+//! Who looks at the chain, by which server, and what the way there carried.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use pilotlight_devnet::{Carried, Devnet, Line};
+use pilotlight_node::Depth;
+use pilotlight_node::oracle::Engine;
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::theirs::Theirs;
+use crate::wallet;
+
+/// Somebody who looks.
+pub struct Contestant {
+    /// As the figures call it.
+    pub name: &'static str,
+    who: Who,
+    server: Server,
+    /// With whom it is compared.
+    pub rivals: &'static [&'static str],
+}
+
+enum Who {
+    Ours(Engine, Depth),
+    LdkNode,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Server {
+    Esplora,
+    Filters,
+}
+
+/// All of them. `quick` is what a wake does, `deep` what an open app does; `serial` asks as deeply as the latter.
+pub const CONTESTANTS: [Contestant; 5] = [
+    Contestant {
+        name: "serial",
+        who: Who::Ours(Engine::Serial, Depth::Deep),
+        server: Server::Esplora,
+        rivals: &[],
+    },
+    Contestant {
+        name: "ldk-node",
+        who: Who::LdkNode,
+        server: Server::Esplora,
+        rivals: &[],
+    },
+    Contestant {
+        name: "quick",
+        who: Who::Ours(Engine::Ours, Depth::Quick),
+        server: Server::Esplora,
+        rivals: &["serial", "ldk-node"],
+    },
+    Contestant {
+        name: "deep",
+        who: Who::Ours(Engine::Ours, Depth::Deep),
+        server: Server::Esplora,
+        rivals: &["serial", "ldk-node"],
+    },
+    Contestant {
+        name: "filters",
+        who: Who::Ours(Engine::Filters, Depth::Quick),
+        server: Server::Filters,
+        rivals: &["ldk-node"],
+    },
+];
+
+/// The contestant of this name.
+pub fn named(name: &str) -> &'static Contestant {
+    CONTESTANTS
+        .iter()
+        .find(|contestant| contestant.name == name)
+        .unwrap()
+}
+
+impl Contestant {
+    /// The engine and how closely it looks, if it is ours.
+    pub fn ours(&self) -> Option<(Engine, Depth)> {
+        match self.who {
+            Who::Ours(engine, depth) => Some((engine, depth)),
+            Who::LdkNode => None,
+        }
+    }
+}
+
+/// The devnet, and the ways to it.
+pub struct Servers<'a> {
+    devnet: Devnet,
+    theirs: &'a Theirs,
+    /// Two ways to the Bitcoin peer: two peers that must agree.
+    peers: [Line; 2],
+}
+
+/// Sleeping wallets: one of ours for each kind of server, which remembers what it has seen by that one, and ldk-node's.
+pub struct Homes {
+    esplora: tempfile::TempDir,
+    filters: tempfile::TempDir,
+    theirs: tempfile::TempDir,
+}
+
+impl<'a> Servers<'a> {
+    /// Ways to this devnet.
+    pub async fn before(devnet: Devnet, theirs: &'a Theirs) -> Self {
+        let peer = devnet.p2p_address();
+        let peers = [Line::to(peer).await.unwrap(), Line::to(peer).await.unwrap()];
+        Self {
+            devnet,
+            theirs,
+            peers,
+        }
+    }
+
+    /// Mines.
+    pub async fn mine(&self, blocks: u32) {
+        self.devnet.mine(blocks).await.unwrap();
+    }
+
+    /// How long there and back take from now on, on every way. For Esplora it is added to each request and not to
+    /// connecting.
+    pub fn set_rtt(&self, rtt: Duration) {
+        self.devnet.set_rtt(rtt);
+        for line in &self.peers {
+            line.set_rtt(rtt);
+        }
+    }
+
+    /// Wallets with so many channels, asleep.
+    pub async fn homes(&self, channels: u32) -> Homes {
+        let [esplora, filters, theirs] = [(); 3].map(|()| tempfile::tempdir().unwrap());
+        wallet::make(&self.devnet, esplora.path(), channels).await;
+        self.theirs.make(&self.devnet, theirs.path(), channels).await;
+        wallet::copy(esplora.path(), filters.path());
+        let homes = Homes {
+            esplora,
+            filters,
+            theirs,
+        };
+        // A last look of each by its own server, so that all fall asleep at the same block and remember what they have seen.
+        for (name, home) in [("deep", &homes.esplora), ("filters", &homes.filters)] {
+            self.ours(home.path(), named(name)).await;
+        }
+        self.theirs.sync(homes.theirs.path(), &self.their_chain()).await;
+        homes
+    }
+
+    /// One look in a process of its own, at a copy of the wallet, and what it cost.
+    pub async fn look(&self, homes: &Homes, contestant: &Contestant) -> Value {
+        let home = match (&contestant.who, contestant.server) {
+            (Who::LdkNode, _) => &homes.theirs,
+            (_, Server::Esplora) => &homes.esplora,
+            (_, Server::Filters) => &homes.filters,
+        };
+        let copy = tempfile::tempdir().unwrap();
+        wallet::copy(home.path(), copy.path());
+        self.devnet.reset_traffic();
+        for line in &self.peers {
+            line.take_carried();
+        }
+        let mut result = match contestant.who {
+            Who::Ours(..) => self.ours(copy.path(), contestant).await,
+            Who::LdkNode => {
+                let mut said = self.theirs.sync(copy.path(), &self.their_chain()).await;
+                said["wall_ms"] = said["sync_ms"].take();
+                said
+            }
+        };
+        let tip = self.devnet.height().await.unwrap();
+        assert_eq!(result["height"], tip, "{} is at the tip", contestant.name);
+        match contestant.server {
+            Server::Esplora => {
+                let traffic = self.devnet.traffic();
+                result["requests"] = json!(traffic.requests);
+                result["connections"] = json!(traffic.connections);
+                result["bytes"] = json!(traffic.bytes_in + traffic.bytes_out);
+            }
+            Server::Filters => {
+                let carried: Vec<Carried> = self.peers.iter().map(Line::take_carried).collect();
+                let sum = |of: fn(&Carried) -> u64| carried.iter().map(of).sum::<u64>();
+                result["connections"] = json!(sum(|line| line.connections));
+                result["bytes"] = json!(sum(|line| line.up + line.down));
+            }
+        }
+        result
+    }
+
+    fn their_chain(&self) -> crate::theirs::Chain {
+        ("--esplora", self.devnet.esplora_url())
+    }
+
+    async fn ours(&self, dir: &Path, contestant: &Contestant) -> Value {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
+            .args(["once", "--with", contestant.name, "--esplora"])
+            .arg(self.devnet.esplora_url())
+            .arg("--dir")
+            .arg(dir)
+            .stderr(Stdio::inherit());
+        if contestant.server == Server::Filters {
+            let peers = self.peers.iter().map(|line| line.address().to_string());
+            command.args(["--peers", &peers.collect::<Vec<_>>().join(",")]);
+        }
+        let output = command.output().await.unwrap();
+        serde_json::from_slice(&output.stdout).expect("a look prints what it measured")
+    }
+}
