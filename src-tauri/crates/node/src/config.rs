@@ -11,7 +11,8 @@ use bitcoin::secp256k1::PublicKey;
 use lightning::ln::msgs::SocketAddress;
 use serde::{Deserialize, Serialize};
 
-pub use crate::chain::HostPort;
+use crate::backoff::Endpoint;
+pub use crate::chain::{HostPort, Server as ChainServer};
 use crate::error::{Error, ErrorCode, Result};
 use crate::gossip::Server;
 
@@ -62,6 +63,12 @@ pub enum ChainChoice {
     /// From the Esplora server at [`Config::esplora_url`], which learns which transactions are ours.
     #[default]
     Esplora,
+    /// From the first of these servers that answers, in this order. Each of them that is asked learns which transactions are
+    /// ours.
+    Automatic {
+        /// The servers; at least one.
+        servers: Vec<ChainServer>,
+    },
     /// By compact block filters (BIP157) from peers of the Bitcoin network, who do not. No other server is asked.
     Filters {
         /// The only peers to use; none to find some through DNS.
@@ -104,6 +111,24 @@ impl Config {
         }
     }
 
+    /// The chain servers that are asked, the first first. None if peers of the Bitcoin network are.
+    pub fn chain_servers(&self) -> Vec<ChainServer> {
+        match &self.chain {
+            ChainChoice::Esplora => vec![ChainServer::esplora(&self.esplora_url)],
+            ChainChoice::Automatic { servers } => servers.clone(),
+            ChainChoice::Filters { .. } => Vec::new(),
+        }
+    }
+
+    /// The sources of the chain that can be left alone, each by itself. Peers of the Bitcoin network are many.
+    pub(crate) fn endpoints(&self) -> Vec<Endpoint> {
+        let servers = self.chain_servers();
+        servers
+            .iter()
+            .map(|server| Endpoint::Chain(server.name()))
+            .collect()
+    }
+
     /// Where the store is.
     pub(crate) fn store_dir(&self) -> PathBuf {
         self.data_dir.join("store")
@@ -115,6 +140,7 @@ impl Config {
     /// [`ErrorCode::Misconfigured`] if a server is neither TLS nor on this machine.
     pub fn validate(&self) -> Result<()> {
         tls_or_loopback(&self.esplora_url, "chain server")?;
+        self.chain_servers().iter().try_for_each(ChainServer::validate)?;
         self.gossip.as_ref().map_or(Ok(()), Server::validate)
     }
 }

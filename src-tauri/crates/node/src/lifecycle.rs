@@ -15,9 +15,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::broadcast;
 use zeroize::Zeroizing;
 
-use crate::backoff::{Backoffs, Endpoint};
+use crate::backoff::Backoffs;
 use crate::capsules::{self, CapsuleRestored, CapsuleSlot};
-use crate::config::{ChainChoice, Config};
+use crate::config::Config;
 use crate::error::{Error, ErrorCode, Result};
 use crate::models::{NodeEvent, Overview, WalletState};
 use crate::node::{Node, Vouched, WatchNode};
@@ -62,7 +62,7 @@ impl Lifecycle {
                 history: History::new(&config.data_dir),
                 journal: JournalFile::new(&config.data_dir),
                 backoffs: Arc::clone(&backoffs),
-                sources: sources(&config),
+                sources: config.endpoints(),
             },
             owner: Owner::new(config, seeds, safety, backoffs, events.clone()),
             events,
@@ -313,9 +313,10 @@ impl Lifecycle {
         let kept_down = self.owner.keep_down().await.ok()?;
         let seed = self.owner.seed();
         let (config, events) = (self.owner.config().clone(), self.events.clone());
+        let backoffs = Arc::clone(&self.keep.backoffs);
         let opening = async {
             let seed = seed?;
-            let watch_only = move || Node::watch_only(&config, &seed, events, vouched);
+            let watch_only = move || Node::watch_only(&config, &seed, backoffs, events, vouched);
             let node = tokio::task::spawn_blocking(watch_only).await.map_err(|e| {
                 // A panic in a library that reads what is on disk must not take the app with it.
                 Error::new(
@@ -359,13 +360,5 @@ impl Lifecycle {
     /// How safe the wallet is, as last known; known without opening the node.
     pub fn safety(&self) -> Safety {
         self.owner.safety().read()
-    }
-}
-
-/// The sources of the chain that can be left alone as a whole. Peers of the Bitcoin network are many.
-fn sources(config: &Config) -> Vec<Endpoint> {
-    match config.chain {
-        ChainChoice::Esplora => vec![Endpoint::Chain(config.esplora_url.clone())],
-        ChainChoice::Filters { .. } => Vec::new(),
     }
 }

@@ -135,6 +135,25 @@ impl Backoffs {
         }
     }
 
+    /// Whether somebody may ask one of these now.
+    ///
+    /// # Errors
+    /// That of the first of them whose wait is over, if all are to be left alone for longer.
+    pub fn may_ask_any(&self, endpoints: &[Endpoint], asker: Asker) -> Result<()> {
+        let now_ms = clock::now_ms();
+        let mut soonest: Option<Error> = None;
+        for endpoint in endpoints {
+            let Err(error) = self.may_ask_at(endpoint, asker, now_ms) else {
+                return Ok(());
+            };
+            let sooner = |known: &Error| error.retry_after() < known.retry_after();
+            if soonest.as_ref().is_none_or(sooner) {
+                soonest = Some(error);
+            }
+        }
+        soonest.map_or(Ok(()), Err)
+    }
+
     fn with<T>(&self, work: impl FnOnce(&mut BTreeMap<String, Standing>) -> T) -> T {
         let mut known = lock(&self.known);
         work(known.get_or_insert_with(|| self.read()))

@@ -2,7 +2,8 @@
 //!
 //! Owns the contract between a source (Esplora, Electrum, compact block filters) and the node. Owns no network.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bitcoin::block::Header;
@@ -10,11 +11,15 @@ use bitcoin::{BlockHash, FeeRate, Transaction};
 use futures::future::BoxFuture;
 use lightning::chain::Confirm;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use super::fees::Estimates;
 use super::gate::{Gate, Gated};
 use super::watch::Watch;
+use crate::backoff::Endpoint;
+use crate::clock;
 use crate::error::Result;
+use crate::lock::lock;
 use crate::onchain::OnchainWallet;
 
 /// Something that follows the chain: the monitors, the channels, the sweeper.
@@ -64,8 +69,20 @@ pub enum Depth {
     Deep,
 }
 
+/// What a round may take.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Terms {
+    /// When the caller gives up; `None` if it waits for as long as it takes.
+    pub until: Option<Instant>,
+    /// Minutes, power and data that cost nothing: a processing wake on a charger and an unmetered network.
+    pub generous: bool,
+}
+
 /// Called with (blocks done, blocks in all), counted from the last checkpoint.
 pub type Progress<'a> = Box<dyn Fn(u32, u32) + Send + Sync + 'a>;
+
+/// Called for what the followers hold to be the best blocks now.
+pub type Heads<'a> = Box<dyn Fn() -> Vec<(u32, BlockHash)> + Send + Sync + 'a>;
 
 /// Called to make a checkpoint true: when it returns `Ok`, everything that the followers and the on-chain wallet were
 /// told up to this block is on disk, and so is the checkpoint.
@@ -93,6 +110,12 @@ pub struct Round<'a> {
     /// Whether everything that follows the chain takes part. If not (monitors alone), a source must not note for later
     /// rounds that "everybody was told".
     pub whole: bool,
+    /// What it may take.
+    pub terms: Terms,
+    heads_now: Option<Heads<'a>>,
+    /// The last checkpoint that was made true in this round.
+    made_true: Mutex<Option<Checkpoint>>,
+    heard: AtomicBool,
     progress: Progress<'a>,
     barrier: Barrier<'a>,
 }
@@ -110,6 +133,10 @@ impl<'a> Round<'a> {
             known: None,
             heads: Vec::new(),
             whole: false,
+            terms: Terms::default(),
+            heads_now: None,
+            made_true: Mutex::default(),
+            heard: AtomicBool::new(false),
             progress: Box::new(|_, _| {}),
             barrier: Box::new(|_| Box::pin(std::future::ready(Ok(())))),
         }
@@ -139,6 +166,49 @@ impl<'a> Round<'a> {
         self
     }
 
+    /// The same, in a way that can be asked again once the followers were told more.
+    #[must_use]
+    pub fn heads_from(mut self, heads: impl Fn() -> Vec<(u32, BlockHash)> + Send + Sync + 'a) -> Self {
+        self.heads = heads();
+        self.heads_now = Some(Box::new(heads));
+        self
+    }
+
+    /// Says what it may take.
+    #[must_use]
+    pub fn terms(mut self, terms: Terms) -> Self {
+        self.terms = terms;
+        self
+    }
+
+    /// The same round once more, for another source after one that failed: what followers were told meanwhile is known
+    /// to it, and it has a gate of its own. The gate of the one before is shut with that one's attempt, so that nothing
+    /// it still says reaches anybody.
+    pub fn again(&self) -> Round<'_> {
+        let now = self.heads_now.as_ref();
+        Round {
+            followers: self.followers.clone(),
+            gate: Gate::default(),
+            watch: Arc::clone(&self.watch),
+            wallet: Arc::clone(&self.wallet),
+            depth: self.depth,
+            known: lock(&self.made_true).or(self.known),
+            heads: now.map_or_else(|| self.heads.clone(), |heads| heads()),
+            whole: self.whole,
+            terms: self.terms,
+            heads_now: None,
+            made_true: Mutex::default(),
+            heard: AtomicBool::new(false),
+            progress: Box::new(|done, total| self.report(done, total)),
+            barrier: Box::new(|tip| Box::pin(self.checkpoint(tip))),
+        }
+    }
+
+    /// Whether the source has said anything in this round.
+    pub fn heard(&self) -> bool {
+        self.heard.load(Ordering::SeqCst)
+    }
+
     /// Says who wants to know of the progress.
     #[must_use]
     pub fn progress(mut self, progress: Progress<'a>) -> Self {
@@ -160,8 +230,9 @@ impl<'a> Round<'a> {
         &self.gate
     }
 
-    /// Reports (blocks done, blocks in all).
+    /// Reports (blocks done, blocks in all); the first time as soon as the source knows the tip.
     pub fn report(&self, done: u32, total: u32) {
+        self.heard.store(true, Ordering::SeqCst);
         (self.progress)(done, total);
     }
 
@@ -172,7 +243,13 @@ impl<'a> Round<'a> {
     /// # Errors
     /// [`crate::ErrorCode::StorageFailed`]; the checkpoint is not true then.
     pub async fn checkpoint(&self, tip: Tip) -> Result<()> {
-        (self.barrier)(tip).await
+        (self.barrier)(tip).await?;
+        *lock(&self.made_true) = Some(Checkpoint {
+            height: tip.height,
+            hash: tip.hash,
+            at_ms: clock::now_ms(),
+        });
+        Ok(())
     }
 }
 
@@ -202,6 +279,11 @@ impl Drop for Round<'_> {
 pub trait Source: Send + Sync {
     /// How records, logs and backoff name it: a URL, or what kind of source it is. No secrets.
     fn endpoint(&self) -> &str;
+
+    /// The servers behind it that can be left alone, each by itself. None for one that asks whoever is there.
+    fn servers(&self) -> Vec<Endpoint> {
+        vec![Endpoint::Chain(self.endpoint().to_owned())]
+    }
 
     /// The best block, its header proved.
     ///

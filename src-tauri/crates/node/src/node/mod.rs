@@ -29,7 +29,7 @@ use tokio::sync::broadcast;
 
 use crate::backoff::Backoffs;
 use crate::capsules;
-use crate::chain::{Broadcaster, EsploraSource, Fees, FiltersSource, Source, Watch, engine, filters};
+use crate::chain::{Broadcaster, Failover, Fees, FiltersSource, Source, Watch, engine, filters};
 pub use crate::chain::{Checkpoint, Depth};
 use crate::config::{ChainChoice, Config, PeerAddress};
 use crate::doors::Doors;
@@ -101,7 +101,10 @@ impl Node {
         backoffs: Arc<Backoffs>,
         events: broadcast::Sender<NodeEvent>,
     ) -> Result<Arc<Self>> {
-        Self::open_over(config, seed, backoffs, events, |store| source(config, store))
+        let known = Arc::clone(&backoffs);
+        Self::open_over(config, seed, backoffs, events, |store| {
+            source(config, store, known)
+        })
     }
 
     /// The same over a chain source of the caller's.
@@ -284,11 +287,11 @@ impl Node {
 }
 
 /// The chain source that was chosen.
-fn source(config: &Config, store: &Arc<Store>) -> Result<Arc<dyn Source>> {
+fn source(config: &Config, store: &Arc<Store>, backoffs: Arc<Backoffs>) -> Result<Arc<dyn Source>> {
     Ok(match &config.chain {
-        ChainChoice::Esplora => {
-            let store = Some(Arc::clone(store));
-            Arc::new(EsploraSource::new(&config.esplora_url, config.network, store)?)
+        ChainChoice::Esplora | ChainChoice::Automatic { .. } => {
+            let servers = config.chain_servers();
+            Arc::new(Failover::new(&servers, config.network, store, backoffs)?)
         }
         ChainChoice::Filters {
             peers,

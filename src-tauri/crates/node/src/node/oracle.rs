@@ -28,6 +28,8 @@ pub enum Engine {
     Ours,
     /// Compact block filters, from the peers that the configuration names.
     Filters,
+    /// Several servers, as the configuration has them.
+    Several,
 }
 
 impl Engine {
@@ -126,6 +128,7 @@ impl AtRest {
         };
         let events = tokio::sync::broadcast::channel(16).0;
         let backoffs = std::sync::Arc::new(crate::backoff::Backoffs::new(&config.data_dir));
+        let known = Arc::clone(&backoffs);
         let node = Node::open_over(config, &seed, backoffs, events, |store| {
             let source: Arc<dyn Source> = match engine {
                 Engine::Serial => Arc::new(SerialEsplora::new(&config.esplora_url)?),
@@ -137,7 +140,7 @@ impl AtRest {
                 Engine::Filters if config.chain == ChainChoice::Esplora => {
                     return Err(Error::new(ErrorCode::Misconfigured, "no filter peers are named"));
                 }
-                Engine::Filters => super::source(config, store)?,
+                Engine::Filters | Engine::Several => super::source(config, store, known)?,
             };
             Ok(source)
         })?;

@@ -8,9 +8,9 @@ use std::sync::atomic::Ordering;
 use bitcoin::BlockHash;
 
 use super::{Checkpoint, FEES, Kind, Node, NodeEvent, Result, TIP, lock, rows};
-use crate::backoff::{Asker, Endpoint};
+use crate::backoff::Asker;
 use crate::chain::fees::Estimates;
-use crate::chain::{Broadcaster, Depth, Follower, Round, Sent, Source, Tip};
+use crate::chain::{Broadcaster, Depth, Follower, Round, Sent, Source, Terms, Tip};
 use crate::clock;
 use crate::error::{Error, ErrorCode};
 
@@ -25,11 +25,8 @@ impl Node {
     /// # Errors
     /// Typed by cause; see [`crate::ErrorCode`].
     pub async fn sync(&self) -> Result<()> {
-        let server = Endpoint::Chain(self.chain_endpoint().to_owned());
-        self.backoffs.may_ask(&server, Asker::Person)?;
-        let synced = self.doors.within(self.sync_all()).await;
-        self.backoffs.learn(&server, &synced);
-        synced
+        self.backoffs.may_ask_any(&self.chain.servers(), Asker::Person)?;
+        self.doors.within(self.sync_all()).await
     }
 
     async fn sync_all(&self) -> Result<()> {
@@ -60,12 +57,26 @@ impl Node {
         depth: Depth,
         progress: impl Fn(u32, u32) + Send + Sync,
     ) -> Result<Checkpoint> {
+        self.sync_lightning_within(depth, Terms::default(), progress)
+            .await
+    }
+
+    /// The same, on the terms of a wake.
+    ///
+    /// # Errors
+    /// As [`Self::sync_lightning`].
+    pub async fn sync_lightning_within(
+        &self,
+        depth: Depth,
+        terms: Terms,
+        progress: impl Fn(u32, u32) + Send + Sync,
+    ) -> Result<Checkpoint> {
         let syncing = async {
             let Some(_turn) = self.turn_unless_done().await else {
                 return self.checkpoint().ok_or_else(never_synced);
             };
             let _syncing = self.say_syncing();
-            let round = self.round(depth).progress(Box::new(progress));
+            let round = self.round(depth).terms(terms).progress(Box::new(progress));
             self.handler.chain_is_known(false);
             let (fees, tip) = tokio::join!(self.chain.fees(), self.chain.sync_lightning(&round));
             let tip = tip?;
@@ -128,11 +139,12 @@ impl Node {
     ///
     /// # Errors
     /// Typed by cause; see [`crate::ErrorCode`].
-    pub async fn sync_onchain(&self, depth: Depth) -> Result<()> {
+    pub async fn sync_onchain(&self, depth: Depth, terms: Terms) -> Result<()> {
         let syncing = async {
             let _turn = self.sync_turn.lock().await;
             let _syncing = self.say_syncing();
-            self.chain.sync_onchain(&self.round(depth)).await?;
+            let round = self.round(depth).terms(terms);
+            self.chain.sync_onchain(&round).await?;
             self.onchain_synced.store(true, Ordering::SeqCst);
             self.look_for_breaches(true);
             Ok(())
@@ -169,11 +181,6 @@ impl Node {
         self.chain.requests()
     }
 
-    /// How the chain source is named in records and in backoff.
-    pub fn chain_endpoint(&self) -> &str {
-        self.chain.endpoint()
-    }
-
     /// The persist barrier and, last, the row that says how far we are.
     ///
     /// # Errors
@@ -198,7 +205,7 @@ impl Node {
         ];
         Round::new(followers, Arc::clone(&self.watch), Arc::clone(&self.wallet))
             .depth(depth)
-            .heads(self.heads())
+            .heads_from(|| self.heads())
             .whole(self.checkpoint(), Box::new(|tip| Box::pin(self.make_true(tip))))
     }
 

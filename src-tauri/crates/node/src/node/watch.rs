@@ -8,6 +8,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use bitcoin::BlockHash;
 use lightning::events::bump_transaction::BumpTransactionEvent;
 use lightning::events::{Event, ReplayEvent};
 use lightning::util::persist::{
@@ -19,8 +20,9 @@ use tokio::sync::broadcast;
 
 use super::sync::{checkpoint, send_waiting};
 use super::{FEES, Kind, Node, TIP, open_error, source};
+use crate::backoff::Backoffs;
 use crate::capsules;
-use crate::chain::{Broadcaster, Checkpoint, Depth, Fees, Follower, Round, Source, Watch};
+use crate::chain::{Broadcaster, Checkpoint, Depth, Fees, Follower, Round, Source, Terms, Watch};
 use crate::config::Config;
 use crate::error::{Error, ErrorCode, Result};
 use crate::lightning::{Breaches, Keys, Parts, Watching};
@@ -74,6 +76,7 @@ impl Node {
     pub(crate) fn watch_only(
         config: &Config,
         seed: &Seed,
+        backoffs: Arc<Backoffs>,
         events: broadcast::Sender<NodeEvent>,
         vouched: Vouched,
     ) -> Result<WatchNode> {
@@ -115,7 +118,7 @@ impl Node {
             "watching only"
         );
         Ok(WatchNode {
-            chain: source(config, &store)?,
+            chain: source(config, &store, backoffs)?,
             breaches: Breaches::new(Arc::clone(&store), events),
             checkpoint: Mutex::new(behind(&watching, rows::read(&store, Kind::Chain, TIP)?)),
             looked: AtomicBool::new(false),
@@ -186,8 +189,8 @@ impl WatchNode {
     ///
     /// # Errors
     /// Typed by cause.
-    pub async fn sync(&self) -> Result<Checkpoint> {
-        let round = self.round();
+    pub async fn sync(&self, terms: Terms) -> Result<Checkpoint> {
+        let round = self.round().terms(terms);
         let (fees, tip) = tokio::join!(self.chain.fees(), self.chain.sync_lightning(&round));
         let seen = checkpoint(tip?);
         *lock(&self.checkpoint) = Some(seen);
@@ -290,15 +293,20 @@ impl WatchNode {
             Arc::clone(&self.watching.chain_monitor) as Follower,
             Arc::clone(&self.watching.sweeper) as Follower,
         ];
+        Round::new(followers, Arc::clone(&self.watch), Arc::clone(&self.wallet))
+            .depth(Depth::Quick)
+            .heads_from(|| self.heads())
+    }
+
+    /// What each follower holds to be the best block.
+    fn heads(&self) -> Vec<(u32, BlockHash)> {
         let monitors = self.watching.chain_monitor.list_monitors().into_iter();
         let bests = monitors.filter_map(|id| {
             let monitor = self.watching.chain_monitor.get_monitor(id).ok()?;
             Some(monitor.current_best_block())
         });
         let bests = bests.chain([self.watching.sweeper.current_best_block()]);
-        Round::new(followers, Arc::clone(&self.watch), Arc::clone(&self.wallet))
-            .depth(Depth::Quick)
-            .heads(bests.map(|best| (best.height, best.block_hash)).collect())
+        bests.map(|best| (best.height, best.block_hash)).collect()
     }
 
     async fn handle(&self, event: Event) -> std::result::Result<(), ReplayEvent> {

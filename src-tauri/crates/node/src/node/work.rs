@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use bitcoin::BlockHash;
-
 use super::{Checkpoint, Depth, Node, WatchNode};
 use crate::backoff::{Asker, Endpoint};
+use crate::chain::Terms;
 use crate::config::PeerAddress;
 use crate::error::{Error, ErrorCode, Result};
 use crate::gossip::Fetched;
@@ -14,7 +13,7 @@ use crate::wake::GrantKind;
 use crate::wake::Level;
 use crate::wake::plan::{Chores, Step};
 use crate::wake::policy::Stakes;
-use crate::wake::work::{BlockCounter, Channels, Did, Work};
+use crate::wake::work::{Channels, Did, Look, Work};
 
 impl Work for Node {
     fn level(&self) -> Level {
@@ -52,21 +51,15 @@ impl Work for Node {
         self.chain_requests() + self.peers.attempts() + self.gossip.requests()
     }
 
-    async fn chain(&self, known: Option<BlockHash>, counter: &BlockCounter) -> Result<Did> {
-        let server = Endpoint::Chain(self.chain_endpoint().to_owned());
-        let seen = async {
-            if let Some(known) = known
-                && self.still_at(known).await?
-            {
-                return Ok(Did::Held);
-            }
-            self.sync_lightning(Depth::Quick, |done, total| counter.set(done, total))
-                .await
-                .map(|_| Did::All)
-        };
-        let seen = seen.await;
-        self.backoffs.learn(&server, &seen);
-        seen
+    async fn chain(&self, look: &Look<'_>) -> Result<Did> {
+        if let Some(known) = look.known
+            && self.still_at(known).await?
+        {
+            return Ok(Did::Held);
+        }
+        let progress = |done, total| look.counter.set(done, total);
+        let seen = self.sync_lightning_within(Depth::Quick, look.terms, progress);
+        seen.await.map(|_| Did::All)
     }
 
     async fn peers(&self, asker: Asker) -> Result<Did> {
@@ -102,7 +95,11 @@ impl Work for Node {
 
     async fn onchain(&self, step: &Step) -> Result<Did> {
         let depth = if step.wide { Depth::Deep } else { Depth::Quick };
-        self.sync_onchain(depth).await.map(|()| Did::All)
+        let terms = Terms {
+            until: Some(tokio::time::Instant::now() + step.cap),
+            generous: step.wide,
+        };
+        self.sync_onchain(depth, terms).await.map(|()| Did::All)
     }
 
     async fn gossip(&self, kind: GrantKind, step: &Step, asker: Asker) -> Result<(Did, u32)> {
@@ -165,8 +162,8 @@ impl Work for WatchNode {
         self.chain_requests()
     }
 
-    async fn chain(&self, _known: Option<BlockHash>, _counter: &BlockCounter) -> Result<Did> {
-        self.sync().await.map(|_| Did::All)
+    async fn chain(&self, look: &Look<'_>) -> Result<Did> {
+        self.sync(look.terms).await.map(|_| Did::All)
     }
 
     async fn peers(&self, _asker: Asker) -> Result<Did> {

@@ -16,11 +16,14 @@ use super::instruments::Instruments;
 use super::journal::{Entry, Journal, JournalFile};
 use super::plan::{Chores, LeftOut, Plan, Situation, Step, Why, plan};
 use super::policy::{self, Stakes};
-use super::record::{Level, StageEnd, StageName, StageRecord, WakeOutcome, WakeReason, WakeRecord};
+use super::record::{
+    GrantKind, Level, StageEnd, StageName, StageRecord, WakeOutcome, WakeReason, WakeRecord,
+};
 use super::safety::Safety;
-use super::work::{BlockCounter, Channels, Did, Work};
+use super::work::{BlockCounter, Channels, Did, Look, Work};
 use super::{Blocks, Grant, WakeProgress};
 use crate::backoff::{Asker, Backoffs, Endpoint};
+use crate::chain::Terms;
 use crate::clock::millis;
 use crate::error::{Error, ErrorCode, Result};
 use crate::node::Checkpoint;
@@ -241,10 +244,17 @@ impl<I: Instruments> Wake<I> {
     async fn chain<W: Work>(&mut self, step: &Step, wallet: &W) {
         let known = self.journal.entry(StageName::Chain).map(|entry| entry.tip);
         let counter = BlockCounter::new(self.progress.clone());
+        let time = self.budget.left().min(step.cap);
+        let look = Look {
+            known,
+            terms: Terms {
+                until: Some(tokio::time::Instant::now() + time),
+                generous: step.wide && self.record.kind == GrantKind::Processing,
+            },
+            counter: &counter,
+        };
         let seen = self
-            .stage(step, async {
-                wallet.chain(known, &counter).await.map(|did| (did, did))
-            })
+            .stage(step, async { wallet.chain(&look).await.map(|did| (did, did)) })
             .await;
         let Blocks { done, .. } = counter.get();
         let now = wallet.checkpoint();

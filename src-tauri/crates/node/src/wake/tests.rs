@@ -20,7 +20,7 @@ use super::plan::{Chores, Step, is_money};
 use super::policy::Stakes;
 use super::safe_until::{Risk, SafeUntil, SafeUntilReason, Tip, safe_until};
 use super::safety::{Safety, warn_at};
-use super::work::{BlockCounter, Channels, Did, Work};
+use super::work::{Channels, Did, Look, Work};
 use super::*;
 use crate::backoff::{Asker, Backoffs, Endpoint};
 use crate::error::{Error, ErrorCode, Result};
@@ -102,7 +102,8 @@ impl Work for Scripted {
     fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
     }
-    async fn chain(&self, known: Option<BlockHash>, counter: &BlockCounter) -> Result<Did> {
+    async fn chain(&self, look: &Look<'_>) -> Result<Did> {
+        let Look { known, counter, .. } = *look;
         if known == Some(self.tip.hash) {
             let disk = *lock(&self.disk);
             assert_eq!(

@@ -12,11 +12,22 @@ use super::policy::Stakes;
 use super::record::{GrantKind, Level};
 use super::{Blocks, WakeProgress};
 use crate::backoff::Asker;
+use crate::chain::Terms;
 use crate::error::Result;
 use crate::node::Checkpoint;
 
 /// What of our channels can be seen to move: usable or not, and the money on our side.
 pub type Channels = BTreeMap<String, (bool, u64, u64)>;
+
+/// What a look at the chain is given.
+pub struct Look<'a> {
+    /// The tip that all on disk is at, as the journal has it: if it is still the best, there is nothing more to look at.
+    pub known: Option<BlockHash>,
+    /// What it may take.
+    pub terms: Terms,
+    /// Where to say how many blocks it worked off.
+    pub counter: &'a BlockCounter,
+}
 
 /// How much a stage did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,13 +61,8 @@ pub trait Work: Send + Sync {
     /// Requests and connections made since the wallet is up.
     fn requests(&self) -> u64;
 
-    /// Looks at the chain, first of all at its tip. `known` is the tip that all on disk is at, as the journal has it: if it
-    /// is still the best, there is nothing more to look at.
-    fn chain(
-        &self,
-        known: Option<BlockHash>,
-        counter: &BlockCounter,
-    ) -> impl Future<Output = Result<Did>> + Send;
+    /// Looks at the chain, first of all at its tip.
+    fn chain(&self, look: &Look<'_>) -> impl Future<Output = Result<Did>> + Send;
 
     /// Brings the channels up: connects and re-establishes. A peer that failed of late is left alone as `asker` must.
     fn peers(&self, asker: Asker) -> impl Future<Output = Result<Did>> + Send;

@@ -23,7 +23,7 @@ pub use self::ask::{Answer, Findings, Found, Trouble};
 pub use self::proof::{garbled, lie, quote};
 pub use self::recent::Recent;
 use self::round::{Facts, Work};
-use self::seen::Memory;
+pub use self::seen::Memory;
 pub use self::server::{Chain, HistoryItem, Server};
 use self::wallet::Scan;
 use super::source::{Depth, Round, Tip};
@@ -33,16 +33,17 @@ use crate::lock::lock;
 /// One server, and what it has shown, for the life of the node.
 pub struct Engine<S> {
     server: S,
-    memory: Memory,
+    memory: Arc<Memory>,
     facts: Mutex<Option<Facts>>,
 }
 
 impl<S: Server> Engine<S> {
-    /// An engine over this server. What the server shows is remembered in the store, if there is one.
-    pub fn new(server: S, store: Option<Arc<Store>>) -> Self {
+    /// An engine over this server. What the server shows is remembered there; engines over other servers may share the
+    /// memory, and must if they tell the same followers: what one makes them forget, none may take for told.
+    pub fn new(server: S, memory: Arc<Memory>) -> Self {
         Self {
             server,
-            memory: Memory::new(store),
+            memory,
             facts: Mutex::default(),
         }
     }

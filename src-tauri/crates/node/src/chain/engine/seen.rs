@@ -175,17 +175,19 @@ impl Memory {
         }
         if !state.read {
             state.read = true;
-            state.seen = self.read(endpoint).map(Arc::new);
+            state.seen = self.read().map(Arc::new);
         }
-        let seen = Arc::clone(state.seen.as_ref()?);
+        // Several servers may share this memory; each finds its own only.
+        let own = state.seen.as_ref().filter(|seen| seen.endpoint == endpoint);
+        let seen = Arc::clone(own?);
         let registrations = state.registrations;
         Some(Remembered { seen, registrations })
     }
 
-    fn read(&self, endpoint: &str) -> Option<Seen> {
+    fn read(&self) -> Option<Seen> {
         let row = rows::read::<Seen>(self.store.as_ref()?, Kind::Chain, ROW);
         match row {
-            Ok(seen) => seen.filter(|seen| seen.version == VERSION && seen.endpoint == endpoint),
+            Ok(seen) => seen.filter(|seen| seen.version == VERSION),
             Err(error) => {
                 // Asking everything again is all that it costs.
                 tracing::warn!(
@@ -203,7 +205,12 @@ impl Memory {
     /// [`crate::ErrorCode::StorageFailed`].
     pub fn keep(&self, seen: Seen, registrations: u64, depth: Depth) -> Result<()> {
         let mut state = lock(&self.state);
-        let asked_everything = state.asked_everything || depth == Depth::Deep;
+        // What this process has asked another server says nothing of this one.
+        let same = state
+            .seen
+            .as_ref()
+            .is_some_and(|before| before.endpoint == seen.endpoint);
+        let asked_everything = (state.asked_everything && same) || depth == Depth::Deep;
         if state.seen.as_deref() != Some(&seen)
             && let Some(store) = &self.store
         {

@@ -17,7 +17,7 @@ use pilotlight_store::Store;
 
 use self::api::Api;
 use self::look::Look;
-use super::engine::{Answer, Chain, Engine, Findings, HistoryItem, Recent, Server};
+use super::engine::{Answer, Chain, Engine, Findings, HistoryItem, Memory, Recent, Server};
 use super::fees::Estimates;
 use super::source::{Round, Sent, Source, Tip};
 use super::watch::{WatchedCoin, WatchedTransaction};
@@ -36,7 +36,15 @@ impl EsploraSource {
     /// # Errors
     /// [`crate::ErrorCode::Misconfigured`] if no client can be made of the URL.
     pub fn new(url: &str, network: Network, store: Option<Arc<Store>>) -> Result<Self> {
-        let engine = Engine::new(Api::new(url, network)?, store);
+        Self::sharing(url, network, Arc::new(Memory::new(store)))
+    }
+
+    /// One of several servers, with the memory that they share.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn sharing(url: &str, network: Network, memory: Arc<Memory>) -> Result<Self> {
+        let engine = Engine::new(Api::new(url, network)?, memory);
         Ok(Self { engine })
     }
 

@@ -1,0 +1,468 @@
+//! Several sources of the chain as one: the first that may be asked is, and when it fails, the next, within the same time.
+//!
+//! `order` says who is asked; this file asks, notes how each one answered, and says which did not. How long one that failed
+//! is left alone is `backoff`'s.
+//!
+//! # What one source told before it failed
+//! It was proved, each thing by itself, or it was not told. So it is true of the chain of some block, and the next source is
+//! asked whether that block stands, as after any reorganisation: a round begins with what the followers hold for confirmed.
+//! What must not survive a change of source is a note that says "they were told": it is kept for all of them in one memory,
+//! under the name of the server that it rests on. A server never believes another's, and whichever makes the followers
+//! forget a transaction deletes it for all, on disk, before it does.
+
+mod order;
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bitcoin::{FeeRate, Network, Transaction};
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use pilotlight_store::Store;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use self::order::{SILENCE, order, share};
+use super::engine::Memory;
+use super::esplora::EsploraSource;
+use super::fees::Estimates;
+use super::server::Server;
+use super::source::{Round, Sent, Source, Tip};
+use crate::backoff::{Backoffs, Endpoint, Failure};
+use crate::clock;
+use crate::error::{Error, ErrorCode, Result};
+use crate::lock::lock;
+
+/// Once one server has a transaction, so long the others are waited for. They have it from the network soon; and who sends
+/// money should not wait for a server that hangs.
+const STRAGGLERS: Duration = Duration::from_secs(1);
+
+/// Reports kept until somebody takes them.
+const REPORTS: usize = 50;
+
+/// An ordered list of sources.
+pub struct Failover {
+    name: String,
+    slots: Vec<Slot>,
+    making: Making,
+    backoffs: Arc<Backoffs>,
+    reports: Mutex<Vec<String>>,
+}
+
+/// What sources are made with.
+struct Making {
+    network: Network,
+    memory: Arc<Memory>,
+}
+
+/// One of the sources; made when it is first asked.
+struct Slot {
+    server: Server,
+    name: String,
+    endpoint: Endpoint,
+    source: OnceLock<Arc<dyn Source>>,
+}
+
+/// What is asked of a source in a round.
+#[derive(Debug, Clone, Copy)]
+enum Job {
+    Lightning,
+    Onchain,
+    Both,
+}
+
+impl Failover {
+    /// A list that is not connected to anybody yet.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Misconfigured`] if it is empty.
+    pub fn new(
+        servers: &[Server],
+        network: Network,
+        store: &Arc<Store>,
+        backoffs: Arc<Backoffs>,
+    ) -> Result<Self> {
+        if servers.is_empty() {
+            return Err(Error::new(ErrorCode::Misconfigured, "no chain server is named"));
+        }
+        let slots: Vec<Slot> = servers
+            .iter()
+            .map(|server| Slot {
+                server: server.clone(),
+                name: server.name(),
+                endpoint: Endpoint::Chain(server.name()),
+                source: OnceLock::new(),
+            })
+            .collect();
+        let names: Vec<&str> = slots.iter().map(|slot| slot.name.as_str()).collect();
+        Ok(Self {
+            name: names.join(", "),
+            slots,
+            making: Making {
+                network,
+                memory: Arc::new(Memory::new(Some(Arc::clone(store)))),
+            },
+            backoffs,
+            reports: Mutex::default(),
+        })
+    }
+
+    /// The sources to ask now, the first first.
+    fn in_order(&self) -> VecDeque<&Slot> {
+        let standings: Vec<_> = self
+            .slots
+            .iter()
+            .map(|slot| self.backoffs.standing(&slot.endpoint))
+            .collect();
+        let order = order(&standings, clock::now_ms());
+        order.into_iter().filter_map(|at| self.slots.get(at)).collect()
+    }
+
+    fn source(&self, slot: &Slot) -> Result<Arc<dyn Source>> {
+        if let Some(source) = slot.source.get() {
+            return Ok(Arc::clone(source));
+        }
+        let made = self.making.make(&slot.server)?;
+        // Another task may have been quicker; then its source is everybody's.
+        Ok(Arc::clone(slot.source.get_or_init(|| made)))
+    }
+
+    /// Those that were asked for something already.
+    fn made(&self) -> impl Iterator<Item = &Arc<dyn Source>> {
+        self.slots.iter().filter_map(|slot| slot.source.get())
+    }
+
+    /// Brings a round to its end with the first source that can.
+    async fn follow(&self, round: &Round<'_>, job: Job) -> Result<Option<Tip>> {
+        let mut waiting = self.in_order();
+        let mut faults = Vec::new();
+        while let Some(slot) = waiting.pop_front() {
+            let attempt = round.again();
+            let left = round
+                .terms
+                .until
+                .map(|until| until.saturating_duration_since(Instant::now()));
+            let share = share(left, waiting.len()).map(|share| Instant::now() + share);
+            let source = self.source(slot)?;
+            let work = async {
+                match job {
+                    Job::Lightning => source.sync_lightning(&attempt).await.map(Some),
+                    Job::Onchain => source.sync_onchain(&attempt).await.map(|()| None),
+                    Job::Both => source.sync(&attempt).await.map(Some),
+                }
+            };
+            // A scan of the wallet's addresses says nothing before its end.
+            let listening = !matches!(job, Job::Onchain);
+            let heard = || !listening || attempt.heard();
+            let done = self
+                .first_to_speak(work, heard, waiting.front().copied(), share)
+                .await;
+            if let Some(done) = self.noted(slot, done, &mut faults) {
+                self.say_who_failed(&faults, slot);
+                return done;
+            }
+        }
+        Err(all_failed(faults))
+    }
+
+    /// Asks the first source that can answer.
+    async fn ask<T, F>(&self, question: impl Fn(Arc<dyn Source>) -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let mut waiting = self.in_order();
+        let mut faults = Vec::new();
+        while let Some(slot) = waiting.pop_front() {
+            let work = question(self.source(slot)?);
+            let done = self
+                .first_to_speak(work, || false, waiting.front().copied(), None)
+                .await;
+            if let Some(done) = self.noted(slot, done, &mut faults) {
+                self.say_who_failed(&faults, slot);
+                return done;
+            }
+        }
+        Err(all_failed(faults))
+    }
+
+    /// Does a source's work, unless it stays silent while the next one speaks, or takes longer than its share. Never are two
+    /// at work for the same followers: the next one is asked for its tip, and no more.
+    async fn first_to_speak<T>(
+        &self,
+        work: impl Future<Output = Result<T>>,
+        heard: impl Fn() -> bool,
+        next: Option<&Slot>,
+        share: Option<Instant>,
+    ) -> Result<T> {
+        let overtaken = async {
+            let Some(next) = next else {
+                return std::future::pending().await;
+            };
+            sleep(SILENCE).await;
+            if !heard()
+                && let Ok(next) = self.source(next)
+                && next.tip().await.is_ok()
+                && !heard()
+            {
+                return;
+            }
+            std::future::pending::<()>().await;
+        };
+        let over = async {
+            match share {
+                Some(share) => sleep_until(share).await,
+                None => std::future::pending().await,
+            }
+        };
+        let late = |words: &str| Err(Error::new(ErrorCode::SyncTimeout, words));
+        tokio::select! {
+            biased;
+            done = work => done,
+            () = overtaken => late("it said nothing while another answered"),
+            () = over => late("it took more than its share of the time"),
+        }
+    }
+
+    /// Notes how a source answered. `None`: it failed, and another may do better.
+    fn noted<'a, T>(
+        &'a self,
+        slot: &'a Slot,
+        done: Result<T>,
+        faults: &mut Vec<(&'a Slot, Error)>,
+    ) -> Option<Result<T>> {
+        self.backoffs.learn(&slot.endpoint, &done);
+        match done {
+            // A fault of ours would be met with every source.
+            Err(error) if Failure::of(&error).is_some() => {
+                tracing::info!(server = slot.name, code = ?error.code(), detail = error.detail(), "chain server failed");
+                faults.push((slot, error));
+                None
+            }
+            done => Some(done),
+        }
+    }
+
+    fn say_who_failed(&self, faults: &[(&Slot, Error)], instead: &Slot) {
+        for (slot, error) in faults {
+            self.report(format!(
+                "{}: {} {} was asked instead.",
+                slot.name,
+                error.message(),
+                instead.name
+            ));
+        }
+    }
+
+    fn report(&self, what: String) {
+        tracing::warn!(what, "chain");
+        let mut reports = lock(&self.reports);
+        if reports.len() < REPORTS {
+            reports.push(what);
+        }
+    }
+
+    /// Hands transactions to every source that may be asked; enough if one takes them.
+    async fn hand_over<F>(&self, give: impl Fn(Arc<dyn Source>) -> F) -> Result<Sent>
+    where
+        F: Future<Output = Result<Sent>>,
+    {
+        let mut handing = FuturesUnordered::new();
+        for slot in self.in_order() {
+            let given = give(self.source(slot)?);
+            handing.push(async move { (slot, given.await) });
+        }
+        let mut outcome = Outcome::default();
+        let mut patience: Option<Instant> = None;
+        loop {
+            let next = async {
+                match patience {
+                    Some(until) => tokio::time::timeout_at(until, handing.next())
+                        .await
+                        .ok()
+                        .flatten(),
+                    None => handing.next().await,
+                }
+            };
+            let Some((slot, given)) = next.await else {
+                return outcome.end();
+            };
+            match &given {
+                Ok(Sent::Accepted) => {
+                    patience.get_or_insert_with(|| Instant::now() + STRAGGLERS);
+                }
+                Ok(Sent::Refused(why)) => tracing::info!(server = slot.name, why, "refused by one"),
+                Err(error) => tracing::info!(server = slot.name, detail = error.detail(), "not sent by one"),
+            }
+            outcome.take(given);
+        }
+    }
+}
+
+/// What became of a transaction that was given to several.
+#[derive(Debug, Default)]
+struct Outcome {
+    accepted: bool,
+    refused: Option<String>,
+    failed: Option<Error>,
+}
+
+impl Outcome {
+    fn take(&mut self, given: Result<Sent>) {
+        match given {
+            Ok(Sent::Accepted) => self.accepted = true,
+            Ok(Sent::Refused(why)) => self.refused = self.refused.take().or(Some(why)),
+            Err(error) => self.failed = self.failed.take().or(Some(error)),
+        }
+    }
+
+    /// Taken by one is taken. Refused is only what nobody may have: one of whom nothing is known may have it, and who believes
+    /// it to be refused would pay a second time.
+    fn end(self) -> Result<Sent> {
+        match self {
+            Self { accepted: true, .. } => Ok(Sent::Accepted),
+            Self {
+                failed: Some(error), ..
+            } => Err(error),
+            Self {
+                refused: Some(why), ..
+            } => Ok(Sent::Refused(why)),
+            Self { .. } => Err(Error::new(ErrorCode::NetworkUnavailable, "nobody was asked")),
+        }
+    }
+}
+
+impl Making {
+    fn make(&self, server: &Server) -> Result<Arc<dyn Source>> {
+        Ok(match server {
+            Server::Esplora(url) => Arc::new(EsploraSource::sharing(
+                url,
+                self.network,
+                Arc::clone(&self.memory),
+            )?),
+        })
+    }
+}
+
+#[async_trait]
+impl Source for Failover {
+    fn endpoint(&self) -> &str {
+        &self.name
+    }
+
+    fn servers(&self) -> Vec<Endpoint> {
+        self.slots.iter().map(|slot| slot.endpoint.clone()).collect()
+    }
+
+    async fn tip(&self) -> Result<Tip> {
+        self.ask(|source| async move { source.tip().await }).await
+    }
+
+    async fn sync_lightning(&self, round: &Round<'_>) -> Result<Tip> {
+        tip_of(self.follow(round, Job::Lightning).await?)
+    }
+
+    async fn sync_onchain(&self, round: &Round<'_>) -> Result<()> {
+        self.follow(round, Job::Onchain).await.map(drop)
+    }
+
+    async fn sync(&self, round: &Round<'_>) -> Result<Tip> {
+        tip_of(self.follow(round, Job::Both).await?)
+    }
+
+    async fn fees(&self) -> Result<Option<Estimates>> {
+        // Not noted: what a server says of the chain is what it is judged by.
+        let mut last = Ok(None);
+        for slot in self.in_order() {
+            match self.source(slot)?.fees().await {
+                Ok(Some(estimates)) => return Ok(Some(estimates)),
+                Ok(None) => {}
+                Err(error) => last = Err(error),
+            }
+        }
+        last
+    }
+
+    fn floor(&self) -> Option<FeeRate> {
+        self.made().find_map(|source| source.floor())
+    }
+
+    async fn send(&self, transaction: &Transaction) -> Result<Sent> {
+        self.hand_over(|source| async move { source.send(transaction).await })
+            .await
+    }
+
+    async fn send_package(&self, transactions: &[Transaction]) -> Result<Sent> {
+        self.hand_over(|source| async move { source.send_package(transactions).await })
+            .await
+    }
+
+    fn requests(&self) -> u64 {
+        self.made().map(|source| source.requests()).sum()
+    }
+
+    fn take_reports(&self) -> Vec<String> {
+        let mut reports = std::mem::take(&mut *lock(&self.reports));
+        reports.extend(self.made().flat_map(|source| source.take_reports()));
+        reports
+    }
+}
+
+/// One error for all of them: that of the server that was nearest to an answer, because where somebody answers, there is
+/// a network.
+fn all_failed(mut faults: Vec<(&Slot, Error)>) -> Error {
+    if faults.len() == 1
+        && let Some((_, error)) = faults.pop()
+    {
+        return error;
+    }
+    let rank = |code| match code {
+        ErrorCode::ChainSyncFailed => 3,
+        ErrorCode::RateLimited => 2,
+        ErrorCode::SyncTimeout => 1,
+        _ => 0,
+    };
+    let details: Vec<String> = faults
+        .iter()
+        .map(|(slot, error)| format!("{}: {}", slot.name, error.detail()))
+        .collect();
+    let worst = faults.iter().max_by_key(|(_, error)| rank(error.code()));
+    let code = worst.map_or(ErrorCode::NetworkUnavailable, |(_, error)| error.code());
+    let waits: Option<Vec<Duration>> = faults.iter().map(|(_, error)| error.retry_after()).collect();
+    let wait = waits.and_then(|waits| waits.into_iter().min());
+    Error::new(code, details.join("; ")).with_retry_after(wait)
+}
+
+fn tip_of(tip: Option<Tip>) -> Result<Tip> {
+    tip.ok_or_else(|| Error::new(ErrorCode::Internal, "a round for LDK ended without a tip"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Given = fn() -> Result<Sent>;
+
+    #[test]
+    fn a_transaction_is_refused_only_if_nobody_may_have_it() {
+        let accepted = || Ok(Sent::Accepted);
+        let refused = || Ok(Sent::Refused("no".into()));
+        let failed = || Err(Error::new(ErrorCode::SyncTimeout, "?"));
+        let table: [(&[Given], Option<bool>); 6] = [
+            (&[refused, accepted], Some(true)),
+            (&[failed, accepted], Some(true)),
+            (&[refused, refused], Some(false)),
+            (&[refused, failed], None),
+            (&[failed], None),
+            (&[], None),
+        ];
+        for (given, expected) in table {
+            let mut outcome = Outcome::default();
+            for given in given {
+                outcome.take(given());
+            }
+            let end = outcome.end().ok().map(|sent| sent == Sent::Accepted);
+            assert_eq!(end, expected, "{expected:?}");
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! A server of the chain as it is named in lists and settings, and as it may be named to others.
+
+use std::fmt;
+
+use reqwest::Url;
+
+use crate::config::tls_or_loopback;
+use crate::error::{Error, ErrorCode, Result};
+
+/// A server of the chain.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Server {
+    /// An Esplora server, by its base URL, without a trailing slash.
+    Esplora(String),
+}
+
+impl Server {
+    /// An Esplora server.
+    pub fn esplora(url: impl Into<String>) -> Self {
+        let url: String = url.into();
+        Self::Esplora(url.trim_end_matches('/').to_owned())
+    }
+
+    /// How records, logs and backoff name it: without what may be a secret in its URL (a name and a password, a query).
+    pub fn name(&self) -> String {
+        match self {
+            Self::Esplora(url) => public(url),
+        }
+    }
+
+    /// Checks what can be checked without a network.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Misconfigured`] if it is neither TLS nor on this machine, or no address that can be asked.
+    pub fn validate(&self) -> Result<()> {
+        match self {
+            Self::Esplora(url) => {
+                tls_or_loopback(url, "chain server")?;
+                let parsed = Url::parse(url).map_err(|e| Error::new(ErrorCode::Misconfigured, e))?;
+                if parsed.query().is_some() || parsed.fragment().is_some() {
+                    let words = "the chain server's URL must end with its path";
+                    return Err(Error::new(ErrorCode::Misconfigured, words));
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name())
+    }
+}
+
+/// A URL without what may be a secret.
+fn public(url: &str) -> String {
+    let Ok(mut url) = Url::parse(url) else {
+        return "a server whose address cannot be read".to_owned();
+    };
+    // Fails only for URLs that have no place for them.
+    let _ = url.set_username("").and_then(|()| url.set_password(None));
+    url.set_query(None);
+    url.set_fragment(None);
+    url.as_str().trim_end_matches('/').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_holds_no_secret() {
+        let table = [
+            ("https://example.com/api", "https://example.com/api"),
+            ("https://example.com/", "https://example.com"),
+            (
+                "https://me:secret@example.com:8443/api",
+                "https://example.com:8443/api",
+            ),
+            (
+                "https://example.com/api?key=secret#secret",
+                "https://example.com/api",
+            ),
+            ("secret", "a server whose address cannot be read"),
+        ];
+        for (url, name) in table {
+            let server = Server::esplora(url);
+            assert_eq!(server.name(), name);
+            assert!(!format!("{server:?}").contains("secret"), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_server_is_tls_or_on_this_machine_and_has_no_query() {
+        let fine = |url: &str| Server::esplora(url).validate().is_ok();
+        assert!(
+            fine("https://example.com/api") && fine("http://127.0.0.1:1") && fine("https://a:b@example.com")
+        );
+        assert!(!fine("http://example.com") && !fine("https://example.com/?key=1") && !fine("nonsense"));
+    }
+}
