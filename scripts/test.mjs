@@ -12,6 +12,7 @@ import { fail, progress, say } from './lib/console.mjs';
 import { fromCargoTest, fromJUnit, fromVitest } from './lib/counts.mjs';
 import {
   adoptBuilds,
+  ensureElectrs,
   ensureNextest,
   ensureNode,
   ensureNodeModules,
@@ -170,7 +171,10 @@ if (await step('what the tests need', () => prepare().then(() => 0))) {
         ),
       );
     }
-    if (runs('rust')) await rust();
+    if (runs('rust')) {
+      await step('an electrs for the devnet', () => ensureElectrs().then(() => 0));
+      await rust();
+    }
     if (runs('e2e')) await endToEnd();
   }
 }

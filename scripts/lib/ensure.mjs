@@ -15,6 +15,8 @@ const APT = {
   base: ['build-essential', 'pkg-config'],
   window: ['libwebkit2gtk-4.1-dev', 'libssl-dev'],
   bitcoind: ['cmake', 'ninja-build', 'g++', 'libboost-dev', 'python3', 'ccache'],
+  // RocksDB is built from source, and bound to through clang.
+  electrs: ['g++', 'clang', 'libclang-dev'],
   e2e: [
     'libwebkit2gtk-4.1-dev',
     'libssl-dev',
@@ -29,6 +31,9 @@ const APT = {
 
 /** Homebrew's. macOS brings WebKit; the compiler comes with the command line tools. */
 const BREW = { bitcoind: ['cmake', 'ninja', 'boost', 'ccache'] };
+
+/** The Electrum server that tests and benchmarks run on: a release that gets on with the devnet's bitcoind. */
+const ELECTRS = 'electrs@0.12.0';
 
 /** Node's own version, checked first: the rest may use what is newer. */
 export function ensureNode() {
@@ -72,7 +77,8 @@ async function adopt(folder, kinds) {
 
 /** Installs the system packages of these groups, those of them that are missing. */
 export async function ensurePackages(...groups) {
-  const needed = groups.filter((group) => group !== 'bitcoind' || !hasBitcoind());
+  const there = { bitcoind: hasBitcoind, electrs: hasElectrs };
+  const needed = groups.filter((group) => !there[group]?.());
   if (process.platform === 'darwin') return ensureBrew(needed);
   if (process.platform !== 'linux')
     throw new Failed('Pilotlight is developed on Debian and macOS; this is neither.');
@@ -126,6 +132,20 @@ export async function ensureNextest() {
     say(`cargo-nextest could not be installed, so plain cargo test runs the tests.\n${error.message}`);
     return null;
   }
+}
+
+/** Has an electrs where the devnet looks for one: built once beside the build cache, in some 15 minutes of CPU time. */
+export async function ensureElectrs() {
+  if (hasElectrs()) return;
+  await ensurePackages('electrs');
+  const args = ['install', '--locked', '--no-default-features', '--root', tools, ELECTRS];
+  await progress('building electrs once', (onLine) => run('cargo', args, { onLine }));
+}
+
+/** Whether the devnet will find an electrs, or was told to do without. */
+export function hasElectrs() {
+  const { ELECTRS_EXE: named, PILOTLIGHT_WITHOUT_ELECTRS: without } = process.env;
+  return Boolean(named || without) || existsSync(join(tools, 'bin', 'electrs'));
 }
 
 /** Whether the devnet will find a bitcoind without building one. It checks the version itself. */

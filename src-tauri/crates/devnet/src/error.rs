@@ -12,6 +12,12 @@ pub enum Error {
     /// `bitcoind` stopped, or never answered.
     #[error("bitcoind failed: {0}")]
     Bitcoind(String),
+    /// There is no `electrs` on this machine.
+    #[error("electrs cannot be had: {0}")]
+    NoElectrs(String),
+    /// `electrs` stopped, or never answered.
+    #[error("electrs failed: {0}")]
+    Electrs(String),
     /// `bitcoind` answered a call with an error of its own.
     #[error("bitcoind refused {method}: {message} (code {code})")]
     Rpc {

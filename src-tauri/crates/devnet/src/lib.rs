@@ -16,8 +16,10 @@
 //! ```
 
 mod bitcoind;
+mod child;
 mod control;
 mod devnet;
+mod electrs;
 mod error;
 mod esplora;
 mod faucet;
@@ -32,6 +34,7 @@ mod start;
 pub use bitcoind::{Found, Origin, ensure as ensure_bitcoind};
 pub use control::{Command, Control, ControlError, Served, serve as serve_control};
 pub use devnet::{Devnet, PEER_NAMES, Seen};
+pub use electrs::Electrs;
 pub use error::Error;
 pub use esplora::{EndpointTraffic, Fault, FaultKind, FaultState, Faults, Traffic};
 pub use info::{BitcoindInfo, Info, Options};
