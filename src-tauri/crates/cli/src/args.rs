@@ -27,6 +27,23 @@ pub struct Args {
         default_value = "https://mempool.space/signet/api"
     )]
     pub esplora: String,
+    /// Hear the chain from this Electrum server: ssl://HOST:PORT; tcp://HOST:PORT on this machine, or for an onion service
+    /// through the proxy. The Esplora server is not asked then.
+    #[arg(
+        long,
+        env = "PILOTLIGHT_ELECTRUM",
+        value_name = "URL",
+        conflicts_with = "filters"
+    )]
+    pub electrum: Option<String>,
+    /// A SOCKS5 proxy for the connection to it, such as Tor's at 127.0.0.1:9050.
+    #[arg(
+        long,
+        env = "PILOTLIGHT_ELECTRUM_PROXY",
+        value_name = "IP:PORT",
+        requires = "electrum"
+    )]
+    pub electrum_proxy: Option<SocketAddr>,
     /// Hear the chain by compact block filters from these Bitcoin peers, as HOST:PORT; of several, two
     /// must agree. The Esplora server is not asked then.
     #[arg(

@@ -27,6 +27,12 @@ const SETTLE_LIMIT: Duration = Duration::from_secs(10);
 /// Does one command.
 pub async fn perform(args: Args) -> Result<Answer> {
     let mut config = Config::new(args.data_dir, args.network, args.esplora);
+    if let Some(url) = args.electrum {
+        config.chain = ChainChoice::Electrum {
+            url,
+            proxy: args.electrum_proxy,
+        };
+    }
     if !args.filters.is_empty() {
         config.chain = ChainChoice::Filters {
             // Whoever names a single peer names their own.

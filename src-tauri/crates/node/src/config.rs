@@ -63,6 +63,13 @@ pub enum ChainChoice {
     /// From the Esplora server at [`Config::esplora_url`], which learns which transactions are ours.
     #[default]
     Esplora,
+    /// From an Electrum server, which learns the same.
+    Electrum {
+        /// `ssl://HOST:PORT`; `tcp://HOST:PORT` on this machine, or for an onion service through the proxy.
+        url: String,
+        /// A SOCKS5 proxy (Tor's, for one) for the connection to it.
+        proxy: Option<SocketAddr>,
+    },
     /// From the first of these servers that answers, in this order. Each of them that is asked learns which transactions are
     /// ours.
     Automatic {
@@ -115,6 +122,7 @@ impl Config {
     pub fn chain_servers(&self) -> Vec<ChainServer> {
         match &self.chain {
             ChainChoice::Esplora => vec![ChainServer::esplora(&self.esplora_url)],
+            ChainChoice::Electrum { url, proxy } => vec![ChainServer::electrum(url, *proxy)],
             ChainChoice::Automatic { servers } => servers.clone(),
             ChainChoice::Filters { .. } => Vec::new(),
         }

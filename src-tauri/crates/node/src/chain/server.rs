@@ -1,9 +1,11 @@
 //! A server of the chain as it is named in lists and settings, and as it may be named to others.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use reqwest::Url;
 
+use super::electrum;
 use crate::config::tls_or_loopback;
 use crate::error::{Error, ErrorCode, Result};
 
@@ -12,6 +14,13 @@ use crate::error::{Error, ErrorCode, Result};
 pub enum Server {
     /// An Esplora server, by its base URL, without a trailing slash.
     Esplora(String),
+    /// An Electrum server.
+    Electrum {
+        /// `ssl://HOST:PORT`; `tcp://HOST:PORT` on this machine, or for an onion service through the proxy.
+        url: String,
+        /// A SOCKS5 proxy (Tor's, for one) for the connection to it.
+        proxy: Option<SocketAddr>,
+    },
 }
 
 impl Server {
@@ -21,10 +30,17 @@ impl Server {
         Self::Esplora(url.trim_end_matches('/').to_owned())
     }
 
+    /// An Electrum server.
+    pub fn electrum(url: impl Into<String>, proxy: Option<SocketAddr>) -> Self {
+        let url: String = url.into();
+        let url = url.trim().trim_end_matches('/').to_owned();
+        Self::Electrum { url, proxy }
+    }
+
     /// How records, logs and backoff name it: without what may be a secret in its URL (a name and a password, a query).
     pub fn name(&self) -> String {
         match self {
-            Self::Esplora(url) => public(url),
+            Self::Esplora(url) | Self::Electrum { url, .. } => public(url),
         }
     }
 
@@ -34,6 +50,7 @@ impl Server {
     /// [`ErrorCode::Misconfigured`] if it is neither TLS nor on this machine, or no address that can be asked.
     pub fn validate(&self) -> Result<()> {
         match self {
+            Self::Electrum { url, proxy } => electrum::validate(url, *proxy),
             Self::Esplora(url) => {
                 tls_or_loopback(url, "chain server")?;
                 let parsed = Url::parse(url).map_err(|e| Error::new(ErrorCode::Misconfigured, e))?;
@@ -89,6 +106,15 @@ mod tests {
             assert_eq!(server.name(), name);
             assert!(!format!("{server:?}").contains("secret"), "{url}");
         }
+    }
+
+    #[test]
+    fn an_electrum_server_is_named_by_its_address() {
+        let server = Server::electrum("ssl://electrum.example.com:50002/", None);
+        assert_eq!(server.name(), "ssl://electrum.example.com:50002");
+        assert!(server.validate().is_ok());
+        let clear = Server::electrum("tcp://electrum.example.com:50001", None);
+        assert!(clear.validate().is_err());
     }
 
     #[test]

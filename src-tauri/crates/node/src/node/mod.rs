@@ -289,7 +289,7 @@ impl Node {
 /// The chain source that was chosen.
 fn source(config: &Config, store: &Arc<Store>, backoffs: Arc<Backoffs>) -> Result<Arc<dyn Source>> {
     Ok(match &config.chain {
-        ChainChoice::Esplora | ChainChoice::Automatic { .. } => {
+        ChainChoice::Esplora | ChainChoice::Electrum { .. } | ChainChoice::Automatic { .. } => {
             let servers = config.chain_servers();
             Arc::new(Failover::new(&servers, config.network, store, backoffs)?)
         }

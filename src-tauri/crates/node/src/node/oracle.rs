@@ -12,8 +12,9 @@ use lightning::chain::Confirm;
 use lightning::events::Event;
 
 use super::Node;
+use crate::chain::electrum::serial::SerialElectrum;
 use crate::chain::esplora::serial::SerialEsplora;
-use crate::chain::{Checkpoint, Depth, EsploraSource, Source};
+use crate::chain::{Checkpoint, Depth, ElectrumSource, EsploraSource, Source};
 use crate::config::{ChainChoice, Config};
 use crate::error::{Error, ErrorCode, Result};
 use crate::lock::lock;
@@ -26,6 +27,10 @@ pub enum Engine {
     Serial,
     /// Ours.
     Ours,
+    /// `lightning-transaction-sync` and `bdk_electrum`, on the Electrum server that the configuration names.
+    SerialElectrum,
+    /// Ours, on the same.
+    Electrum,
     /// Compact block filters, from the peers that the configuration names.
     Filters,
     /// Several servers, as the configuration has them.
@@ -137,6 +142,20 @@ impl AtRest {
                     config.network,
                     Some(Arc::clone(store)),
                 )?),
+                Engine::SerialElectrum | Engine::Electrum => {
+                    let ChainChoice::Electrum { url, proxy } = &config.chain else {
+                        return Err(Error::new(
+                            ErrorCode::Misconfigured,
+                            "no Electrum server is named",
+                        ));
+                    };
+                    if engine == Engine::SerialElectrum {
+                        Arc::new(SerialElectrum::new(url))
+                    } else {
+                        let store = Some(Arc::clone(store));
+                        Arc::new(ElectrumSource::new(url, *proxy, config.network, store)?)
+                    }
+                }
                 Engine::Filters if config.chain == ChainChoice::Esplora => {
                     return Err(Error::new(ErrorCode::Misconfigured, "no filter peers are named"));
                 }

@@ -4,11 +4,12 @@
 //! (filters) hand over blocks and headers.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bdk_wallet::KeychainKind;
 use bdk_wallet::chain::spk_client::{FullScanRequest, FullScanResponse, SyncRequest, SyncResponse};
 use bdk_wallet::chain::{BlockId, CheckPoint};
-use bitcoin::{Block, OutPoint, ScriptBuf, Transaction};
+use bitcoin::{Block, OutPoint, ScriptBuf, Transaction, Txid};
 
 use super::{Inner, OnchainWallet};
 use crate::chain::Depth;
@@ -88,6 +89,11 @@ impl OnchainWallet {
     /// [`ErrorCode::ChainSyncFailed`] if it does not connect to our chain; [`ErrorCode::StorageFailed`].
     pub fn apply_scan(&self, answer: SyncResponse) -> Result<()> {
         self.lock().apply(answer)
+    }
+
+    /// A transaction that the wallet has seen, confirmed or not.
+    pub fn transaction(&self, txid: &Txid) -> Option<Arc<Transaction>> {
+        self.lock().wallet.tx_graph().get_tx(*txid)
     }
 
     /// The newest block the wallet knows of, with those before it.

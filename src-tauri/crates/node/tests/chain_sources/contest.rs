@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use bitcoin::{OutPoint, Transaction};
+use pilotlight_devnet::Electrs;
 use pilotlight_node::oracle::{AtRest, Digest, Engine};
 use pilotlight_node::{ChainChoice, Config, Depth};
 
@@ -14,10 +15,18 @@ use crate::common::faces::Face;
 type Source = (&'static str, Engine, Depth, fn(&mut Config, &Props));
 
 /// The oracle first.
-const SOURCES: [Source; 4] = [
+const SOURCES: [Source; 7] = [
     ("serial", Engine::Serial, Depth::Deep, on_esplora),
     ("ours, quick", Engine::Ours, Depth::Quick, on_esplora),
     ("ours, deep", Engine::Ours, Depth::Deep, on_esplora),
+    (
+        "serial electrum",
+        Engine::SerialElectrum,
+        Depth::Deep,
+        on_electrum,
+    ),
+    ("electrum, quick", Engine::Electrum, Depth::Quick, on_electrum),
+    ("electrum, deep", Engine::Electrum, Depth::Deep, on_electrum),
     ("filters", Engine::Filters, Depth::Quick, on_filters),
 ];
 
@@ -26,9 +35,19 @@ struct Props {
     /// The devnet's Bitcoin peer, and the same by another address: two peers that must agree.
     peers: [std::net::SocketAddr; 2],
     _face: Face,
+    /// A real Electrum server, unless this machine has none and says so.
+    electrs: Option<Electrs>,
 }
 
 fn on_esplora(_: &mut Config, _: &Props) {}
+
+fn on_electrum(config: &mut Config, props: &Props) {
+    let electrs = props.electrs.as_ref().expect("it is left out without one");
+    config.chain = ChainChoice::Electrum {
+        url: electrs.url(),
+        proxy: None,
+    };
+}
 
 fn on_filters(config: &mut Config, props: &Props) {
     config.chain = ChainChoice::Filters {
@@ -50,7 +69,7 @@ struct Contestant {
 pub struct Contest<'a> {
     stage: &'a Stage,
     contestants: Vec<Contestant>,
-    _props: Props,
+    props: Props,
 }
 
 impl<'a> Contest<'a> {
@@ -61,8 +80,16 @@ impl<'a> Contest<'a> {
         let props = Props {
             peers: [real, face.address],
             _face: face,
+            electrs: if Electrs::wanted("chain sources over Electrum") {
+                Some(Electrs::start(&stage.devnet).await.unwrap())
+            } else {
+                None
+            },
         };
-        let contestants = SOURCES.iter().map(|(name, engine, depth, tell)| {
+        let there = |source: &&Source| {
+            props.electrs.is_some() || !matches!(source.1, Engine::SerialElectrum | Engine::Electrum)
+        };
+        let contestants = SOURCES.iter().filter(there).map(|(name, engine, depth, tell)| {
             let dir = tempfile::tempdir().unwrap();
             copy(&stage.config.data_dir, dir.path());
             let mut config = stage.config.clone();
@@ -79,12 +106,15 @@ impl<'a> Contest<'a> {
         Self {
             stage,
             contestants: contestants.collect(),
-            _props: props,
+            props,
         }
     }
 
     /// Every contestant looks at the chain, and all see the same.
     pub async fn look(&self, what: &str) -> Digest {
+        if let Some(electrs) = &self.props.electrs {
+            electrs.settle().await.unwrap();
+        }
         let mut oracle: Option<(Digest, Vec<Transaction>)> = None;
         for contestant in &self.contestants {
             let (digest, outgoing) = self.look_of(contestant, what).await;

@@ -12,10 +12,8 @@ use crate::error::Result;
 pub struct Recent {
     /// The tip.
     pub tip: Tip,
-    /// Hashes by descending height, the tip's first.
-    hashes: Vec<BlockHash>,
-    /// The header of the last of them.
-    lowest: Header,
+    /// Hashes and headers by descending height, the tip's first.
+    blocks: Vec<(BlockHash, Header)>,
 }
 
 impl Recent {
@@ -31,8 +29,7 @@ impl Recent {
         let hash = header.block_hash();
         let mut recent = Self {
             tip: Tip { hash, height, header },
-            hashes: vec![hash],
-            lowest: header,
+            blocks: vec![(hash, header)],
         };
         recent.extend(below)?;
         Ok(recent)
@@ -45,12 +42,15 @@ impl Recent {
     pub fn extend(&mut self, below: &[Header]) -> Result<()> {
         for header in below {
             let hash = header.block_hash();
-            if self.lowest.prev_blockhash != hash {
+            if self
+                .blocks
+                .last()
+                .is_none_or(|(_, lowest)| lowest.prev_blockhash != hash)
+            {
                 return Err(lie(&format!("block {hash} is not under the one above it")));
             }
             self.below()?;
-            self.hashes.push(hash);
-            self.lowest = *header;
+            self.blocks.push((hash, *header));
         }
         Ok(())
     }
@@ -60,27 +60,36 @@ impl Recent {
     /// # Errors
     /// [`crate::ErrorCode::ChainSyncFailed`] if there can be none.
     pub fn below(&self) -> Result<u32> {
-        let known = u32::try_from(self.hashes.len()).unwrap_or(u32::MAX);
+        let known = u32::try_from(self.blocks.len()).unwrap_or(u32::MAX);
         let next = self.tip.height.checked_sub(known);
         next.ok_or_else(|| lie("its chain is longer than its height"))
     }
 
     /// The block at this height, if it is among them.
     pub fn at(&self, height: u32) -> Option<BlockHash> {
+        self.block(height).map(|(hash, _)| *hash)
+    }
+
+    /// The header of the block at this height, if it is among them.
+    pub fn header_at(&self, height: u32) -> Option<Header> {
+        self.block(height).map(|(_, header)| *header)
+    }
+
+    fn block(&self, height: u32) -> Option<&(BlockHash, Header)> {
         let below = usize::try_from(self.tip.height.checked_sub(height)?).ok()?;
-        self.hashes.get(below).copied()
+        self.blocks.get(below)
     }
 
     /// The height of this block, if it is among them.
     pub fn height_of(&self, hash: &BlockHash) -> Option<u32> {
-        let below = self.hashes.iter().position(|known| known == hash)?;
+        let below = self.blocks.iter().position(|(known, _)| known == hash)?;
         self.tip.height.checked_sub(u32::try_from(below).ok()?)
     }
 
     /// Heights and hashes by descending height, the tip's first.
     pub fn descending(&self) -> impl Iterator<Item = (u32, BlockHash)> {
         let heights = (0..=self.tip.height).rev();
-        heights.zip(self.hashes.iter().copied())
+        heights.zip(self.blocks.iter().map(|(hash, _)| *hash))
     }
 }
 
@@ -111,6 +120,7 @@ mod tests {
         assert_eq!(recent.tip.height, 119);
         assert_eq!(recent.at(119), Some(headers[0].block_hash()));
         assert_eq!(recent.at(110), Some(headers[9].block_hash()));
+        assert_eq!(recent.header_at(118), Some(headers[1]));
         assert_eq!((recent.at(109), recent.at(120)), (None, None));
         assert_eq!(recent.height_of(&headers[9].block_hash()), Some(110));
         assert_eq!(recent.height_of(&headers[10].block_hash()), None);
@@ -138,6 +148,6 @@ mod tests {
             assert_eq!(lie.unwrap_err().code(), ErrorCode::ChainSyncFailed);
         }
         assert_eq!(recent, below_genesis, "and changes nothing");
-        assert_ne!(below_genesis.lowest.prev_blockhash, BlockHash::all_zeros());
+        assert_ne!(below_genesis.tip.header.prev_blockhash, BlockHash::all_zeros());
     }
 }

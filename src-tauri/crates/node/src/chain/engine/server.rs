@@ -31,7 +31,7 @@ pub struct HistoryItem {
     pub transaction: Arc<Transaction>,
     /// The outputs it spends, as far as the server shows them, on its word.
     pub spent: Vec<(OutPoint, TxOut)>,
-    /// Where it is confirmed, if it is.
+    /// Where it is confirmed, if it is: in a block at this height, of which the caller must see whether it is in the chain.
     pub place: Option<ConfirmationBlockTime>,
 }
 
@@ -79,5 +79,10 @@ pub trait Server: Send + Sync {
     ) -> Answer<Findings>;
 
     /// The history of a script, each transaction once. What the wallet has already need not be asked for.
-    async fn history(&self, script: &Script, wallet: &OnchainWallet) -> Result<Vec<HistoryItem>>;
+    async fn history(
+        &self,
+        chain: Chain<'_>,
+        script: &Script,
+        wallet: &OnchainWallet,
+    ) -> Result<Vec<HistoryItem>>;
 }

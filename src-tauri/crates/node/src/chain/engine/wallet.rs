@@ -96,7 +96,7 @@ impl Scan<'_> {
         scripts: Vec<SpkWithExpectedTxids>,
     ) -> Result<Vec<(Vec<HistoryItem>, HashSet<Txid>)>> {
         let histories = stream::iter(scripts).map(|script| async move {
-            let items = self.server.history(&script.spk, self.wallet).await?;
+            let items = self.server.history(self.chain, &script.spk, self.wallet).await?;
             let there: HashSet<Txid> = items.iter().map(|item| item.txid).collect();
             let gone = script.expected_txids.difference(&there).copied().collect();
             Ok((items, gone))

@@ -94,7 +94,7 @@ impl Server for Api {
         look.at(transactions, outputs).await
     }
 
-    async fn history(&self, script: &Script, _: &OnchainWallet) -> Result<Vec<HistoryItem>> {
+    async fn history(&self, _: Chain<'_>, script: &Script, _: &OnchainWallet) -> Result<Vec<HistoryItem>> {
         Api::history(self, script).await
     }
 }

@@ -24,6 +24,7 @@ use pilotlight_store::Store;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use self::order::{SILENCE, order, share};
+use super::electrum::ElectrumSource;
 use super::engine::Memory;
 use super::esplora::EsploraSource;
 use super::fees::Estimates;
@@ -335,6 +336,12 @@ impl Outcome {
 impl Making {
     fn make(&self, server: &Server) -> Result<Arc<dyn Source>> {
         Ok(match server {
+            Server::Electrum { url, proxy } => Arc::new(ElectrumSource::sharing(
+                url,
+                *proxy,
+                self.network,
+                Arc::clone(&self.memory),
+            )?),
             Server::Esplora(url) => Arc::new(EsploraSource::sharing(
                 url,
                 self.network,

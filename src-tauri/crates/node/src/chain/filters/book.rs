@@ -5,7 +5,7 @@ use std::time::Duration;
 use pilotlight_store::Store;
 use serde::{Deserialize, Serialize};
 
-use super::host::HostPort;
+use crate::chain::host::HostPort;
 use crate::clock::millis;
 use crate::error::Result;
 use crate::rows::{self, Kind};

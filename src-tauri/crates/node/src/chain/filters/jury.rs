@@ -9,10 +9,10 @@ use bitcoin::{Block, Network};
 use futures::future::join_all;
 
 use super::headers;
-use super::host::HostPort;
 use super::trail::{Trail, hashes, no_work};
 use super::wire::{FILTER_HEADERS_AT_ONCE, HEADERS_AT_ONCE, Wire};
 use super::{Dial, Place};
+use crate::chain::host::HostPort;
 use crate::clock;
 use crate::error::{Error, ErrorCode, Result};
 

@@ -17,8 +17,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::Place;
-use super::host::HostPort;
 use super::wire::fault;
+use crate::chain::host::HostPort;
 use crate::config::{CONNECT_TIMEOUT, REQUEST_TIMEOUT};
 use crate::error::{Error, ErrorCode, Result};
 

@@ -9,14 +9,12 @@ mod book;
 mod court;
 mod gcs;
 mod headers;
-mod host;
 mod jury;
 mod line;
 mod pass;
 mod read;
 mod round;
 mod seeds;
-mod socks;
 #[cfg(test)]
 mod tests;
 mod trail;
@@ -33,12 +31,11 @@ use futures::future::join_all;
 use pilotlight_store::Store;
 
 use super::fees::Estimates;
-use super::{Round, Sent, Source, Tip};
+use super::{HostPort, Round, Sent, Source, Tip};
 use crate::clock;
 use crate::error::{Error, ErrorCode, Result};
 use crate::lock::lock;
 use book::Book;
-pub use host::HostPort;
 use jury::{Failure, Juror};
 use trail::Trail;
 use wire::Wire;

@@ -13,13 +13,13 @@ use bitcoin::hashes::Hash;
 use bitcoin::{Block, OutPoint, ScriptBuf};
 
 use super::court::{Finding, judge};
-use super::host::HostPort;
 use super::jury::{self, Agreed, Branch, Juror};
 use super::line::Line;
 use super::read::Reading;
 use super::round::{tip, tip_of};
 use super::trail::{Mark, Trail};
 use super::{FiltersSource, Place};
+use crate::chain::host::HostPort;
 use crate::chain::{Round, Tip};
 use crate::clock;
 use crate::error::{Error, ErrorCode, Result};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bitcoin::Network;
 use tokio::time::timeout;
 
-use super::host::HostPort;
+use crate::chain::host::HostPort;
 
 /// Longest wait for all seeds together. DNS answers in a second or not at all.
 const LIMIT: Duration = Duration::from_secs(5);

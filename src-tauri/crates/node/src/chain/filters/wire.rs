@@ -21,8 +21,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::host::HostPort;
-use super::socks;
+use crate::chain::host::HostPort;
+use crate::chain::socks;
 use crate::clock;
 use crate::config::{CONNECT_TIMEOUT, REQUEST_TIMEOUT};
 use crate::error::{Error, ErrorCode, Result};

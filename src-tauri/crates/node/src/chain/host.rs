@@ -1,4 +1,4 @@
-//! Where a Bitcoin peer is: `HOST:PORT`, the host a name, an IPv4 address or an IPv6 address in brackets.
+//! Where a peer or a server is: `HOST:PORT`, the host a name, an IPv4 address or an IPv6 address in brackets.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorCode, Result};
 /// Longest name of a host (RFC 1035).
 const NAME_LIMIT: usize = 253;
 
-/// A Bitcoin peer's network address.
+/// A network address.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct HostPort {
@@ -52,7 +52,12 @@ impl FromStr for HostPort {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let bad = || Error::new(ErrorCode::InvalidInput, "a filter peer must look like HOST:PORT");
+        let bad = || {
+            Error::new(
+                ErrorCode::InvalidInput,
+                "a peer or server must look like HOST:PORT",
+            )
+        };
         let (host, port) = text.trim().rsplit_once(':').ok_or_else(bad)?;
         let port: u16 = port.parse().map_err(|_| bad())?;
         let host = match host.strip_prefix('[') {

@@ -12,7 +12,7 @@ const NO_AUTHENTICATION: u8 = 0;
 const CONNECT: u8 = 1;
 const BY_NAME: u8 = 3;
 
-/// Connects to a peer by way of the proxy. Not bounded in time: the caller does that.
+/// Connects to a peer or server by way of the proxy. Not bounded in time: the caller does that.
 pub async fn connect(proxy: SocketAddr, to: &HostPort) -> std::io::Result<TcpStream> {
     let mut stream = TcpStream::connect(proxy).await?;
     stream.write_all(&[VERSION, 1, NO_AUTHENTICATION]).await?;

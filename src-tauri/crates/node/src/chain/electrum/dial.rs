@@ -1,0 +1,132 @@
+//! A connection to a server: TCP, by way of a SOCKS5 proxy if one is wanted, and TLS. Knows nothing of what is said on it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{FuturesUnordered, StreamExt};
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+use super::address::Address;
+use crate::chain::socks;
+
+/// How long one address of a name has before the next is tried beside it: RFC 8305's recommendation. On a network where one of
+/// IPv4 and IPv6 leads nowhere, waiting for its end would take all the time there is.
+const HEAD_START: Duration = Duration::from_millis(250);
+
+/// Most addresses of one name that are tried.
+const ADDRESSES: usize = 8;
+
+/// Both directions of a connection.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// Connects. Not bounded in time: the caller does that.
+pub async fn connect(address: &Address) -> io::Result<Box<dyn Stream>> {
+    let stream = match address.proxy {
+        Some(proxy) => socks::connect(proxy, &address.at).await?,
+        None => direct(address.at.host(), address.at.port()).await?,
+    };
+    // Small questions, each waited for.
+    let _ = stream.set_nodelay(true);
+    if !address.tls {
+        return Ok(Box::new(stream));
+    }
+    let name = ServerName::try_from(address.at.host().to_owned()).map_err(io::Error::other)?;
+    let tls = TlsConnector::from(tls()?).connect(name, stream).await?;
+    Ok(Box::new(tls))
+}
+
+/// The first address of the name that answers.
+async fn direct(host: &str, port: u16) -> io::Result<TcpStream> {
+    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
+    let mut waiting = in_turn(addresses).into_iter();
+    let mut trying = FuturesUnordered::new();
+    let mut failed = io::Error::from(io::ErrorKind::NotFound);
+    loop {
+        match waiting.next() {
+            Some(next) => trying.push(TcpStream::connect(next)),
+            None if trying.is_empty() => return Err(failed),
+            None => {}
+        }
+        let head_start = async {
+            if waiting.len() == 0 {
+                std::future::pending::<()>().await;
+            } else {
+                tokio::time::sleep(HEAD_START).await;
+            }
+        };
+        tokio::select! {
+            Some(done) = trying.next() => match done {
+                Ok(stream) => return Ok(stream),
+                Err(error) => failed = error,
+            },
+            () = head_start => {}
+        }
+    }
+}
+
+/// The two families in turn, beginning with the one that the system names first.
+fn in_turn(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let first = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let (mut ones, mut others): (Vec<_>, Vec<_>) = addresses
+        .into_iter()
+        .partition(|address| address.is_ipv6() == first);
+    let mut all = Vec::new();
+    ones.reverse();
+    others.reverse();
+    while let Some(address) = ones.pop() {
+        all.push(address);
+        all.extend(others.pop());
+    }
+    others.reverse();
+    all.extend(others);
+    all.truncate(ADDRESSES);
+    all
+}
+
+/// As the other clients here: ring, because aws-lc needs C and cmake for iOS; Mozilla's roots, which are the same everywhere.
+fn tls() -> io::Result<Arc<ClientConfig>> {
+    let roots = RootCertStore {
+        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+    };
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_families_have_their_turn() {
+        let of = |texts: &[&str]| -> Vec<SocketAddr> { texts.iter().map(|a| a.parse().unwrap()).collect() };
+        let six = ["[::1]:1", "[::2]:1", "[::3]:1"];
+        let four = ["1.1.1.1:1", "1.1.1.2:1"];
+        let mixed = of(&[six[0], six[1], six[2], four[0], four[1]]);
+        assert_eq!(in_turn(mixed), of(&[six[0], four[0], six[1], four[1], six[2]]));
+        let fours = of(&[four[0], six[0], six[1], six[2]]);
+        assert_eq!(in_turn(fours), of(&[four[0], six[0], six[1], six[2]]));
+        assert!(in_turn(Vec::new()).is_empty());
+        assert_eq!(in_turn(vec![of(&four)[0]; 100]).len(), ADDRESSES);
+    }
+
+    #[tokio::test]
+    async fn a_name_that_does_not_listen_is_an_error_at_once() {
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = closed.local_addr().unwrap().port();
+        drop(closed);
+        assert!(direct("127.0.0.1", port).await.is_err());
+    }
+}

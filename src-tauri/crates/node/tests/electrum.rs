@@ -1,0 +1,169 @@
+//! The whole wallet on a real Electrum server.
+
+#![allow(clippy::unwrap_used)] // A failed unwrap is a failed test.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Stage, until};
+use pilotlight_devnet::Electrs;
+use pilotlight_node::{ChainChoice, ErrorCode, GrantKind, Lifecycle, PaymentStatus, WakeOutcome};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A stage whose wallet hears the chain from an Electrum server alone; `None` where there shall be none.
+async fn on_electrum(what: &str) -> Option<(Stage, Electrs)> {
+    if !Electrs::wanted(what) {
+        return None;
+    }
+    let mut stage = Stage::new().await;
+    let electrs = Electrs::start(&stage.devnet).await.unwrap();
+    hear(&mut stage, electrs.url());
+    Some((stage, electrs))
+}
+
+fn hear(stage: &mut Stage, url: String) {
+    stage.config.chain = ChainChoice::Electrum { url, proxy: None };
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wallet_funds_opens_pays_force_closes_and_sweeps_on_electrum_alone() {
+    let Some((stage, electrs)) = on_electrum("a wallet on Electrum").await else {
+        return;
+    };
+    let lifecycle = stage.lifecycle();
+    let node = lifecycle.enter_foreground().await.unwrap();
+    let address: bitcoin::Address<_> = node.new_address().await.unwrap().parse().unwrap();
+    let amount = bitcoin::Amount::from_sat(1_000_000);
+    stage
+        .devnet
+        .fund(&address.assume_checked(), amount)
+        .await
+        .unwrap();
+    electrs.settle().await.unwrap();
+    node.sync().await.unwrap();
+    assert_eq!(
+        node.balances().onchain_pending_sat,
+        1_000_000,
+        "seen in the mempool"
+    );
+    stage.devnet.mine(1).await.unwrap();
+    electrs.settle().await.unwrap();
+    node.sync().await.unwrap();
+    assert_eq!(node.balances().onchain_confirmed_sat, 1_000_000);
+
+    node.open_channel(&common::peer(&stage.devnet), 500_000)
+        .await
+        .unwrap();
+    stage.devnet.mine(6).await.unwrap();
+    electrs.settle().await.unwrap();
+    stage.usable(&node).await;
+
+    let lsp = stage.devnet.lsp().unwrap();
+    let bolt11 = lsp.invoice(Some(100_000_000), "cake").await.unwrap();
+    let sent = node.pay(&bolt11, None).await.unwrap();
+    lsp.wait_payment(&sent.id, LIMIT).await.unwrap();
+    for _ in 0..400 {
+        if node.payment(&sent.id).await.unwrap().unwrap().status == PaymentStatus::Succeeded {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+
+    let channel = node.channels().remove(0).channel_id;
+    node.close_channel(&channel, true).await.unwrap();
+    until("the channel to be gone", || node.channels().is_empty()).await;
+    // Our own force-close: the money comes back after the delay that the peer asked for.
+    for _ in 0..60 {
+        stage.devnet.mine(20).await.unwrap();
+        electrs.settle().await.unwrap();
+        node.sync().await.unwrap();
+        node.sweep().await;
+        let balances = node.balances();
+        if balances.closing_sat == 0 && balances.onchain_pending_sat == 0 {
+            break;
+        }
+    }
+    let balances = node.balances();
+    assert!(balances.onchain_confirmed_sat > 850_000, "{balances:?}");
+    assert_eq!(balances.total_sat, balances.onchain_confirmed_sat, "{balances:?}");
+    assert_eq!(
+        stage.devnet.traffic().requests,
+        0,
+        "nobody asked the Esplora server"
+    );
+    lifecycle.enter_background().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wake_goes_over_electrum_and_a_wallet_is_restored_from_its_words() {
+    let Some((mut stage, electrs)) = on_electrum("wakes and a restored wallet on Electrum").await else {
+        return;
+    };
+    let lifecycle = stage.lifecycle();
+    let node = lifecycle.enter_foreground().await.unwrap();
+    for _ in 0..3 {
+        let address: bitcoin::Address<_> = node.new_address().await.unwrap().parse().unwrap();
+        let amount = bitcoin::Amount::from_sat(50_000);
+        stage
+            .devnet
+            .fund(&address.assume_checked(), amount)
+            .await
+            .unwrap();
+        stage.devnet.mine(1).await.unwrap();
+    }
+    electrs.settle().await.unwrap();
+    node.sync().await.unwrap();
+    assert_eq!(node.balances().onchain_confirmed_sat, 150_000);
+    node.open_channel(&common::peer(&stage.devnet), 100_000)
+        .await
+        .unwrap();
+    stage.devnet.mine(6).await.unwrap();
+    electrs.settle().await.unwrap();
+    stage.usable(&node).await;
+    drop(node);
+    lifecycle.enter_background().await.unwrap();
+
+    stage.devnet.mine(144).await.unwrap();
+    electrs.settle().await.unwrap();
+    electrs.line().take_carried();
+    let record = stage.wake(GrantKind::Refresh, 30).await;
+    assert_eq!(record.outcome, WakeOutcome::Completed, "{record:#?}");
+    assert_eq!(record.blocks_synced, 144, "{record:#?}");
+    let carried = electrs.line().take_carried();
+    assert_eq!(carried.connections, 1, "{carried:?}");
+    assert!(carried.lines < 40, "{carried:?}");
+
+    // The same words in another place: the whole history is looked for.
+    let words = stage.lifecycle().reveal_words().await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    dir.path().clone_into(&mut stage.config.data_dir);
+    let restored = Lifecycle::new(stage.config.clone());
+    restored.restore_wallet(&words, None).await.unwrap();
+    let node = restored.enter_foreground().await.unwrap();
+    node.sync().await.unwrap();
+    let spent = node.balances().onchain_confirmed_sat;
+    assert!(
+        (1..50_000).contains(&spent),
+        "what the channel left over: {spent}"
+    );
+    restored.enter_background().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_not_there_is_typed_and_one_in_the_clear_is_refused() {
+    let mut stage = Stage::new().await;
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("tcp://{}", closed.local_addr().unwrap());
+    drop(closed);
+    hear(&mut stage, url);
+    let node = stage.lifecycle().enter_foreground().await.unwrap();
+    let error = node.sync().await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::NetworkUnavailable, "{}", error.detail());
+    drop(node);
+
+    hear(&mut stage, "tcp://electrum.example.com:50001".to_owned());
+    let error = stage.lifecycle().enter_foreground().await.err().unwrap();
+    assert_eq!(error.code(), ErrorCode::Misconfigured, "{}", error.detail());
+}
