@@ -6,13 +6,16 @@
 //   --rtt 0,100           milliseconds of a round trip
 //   --runs 5              measured runs of each; one more goes before and does not count
 //
-// `quick` and `deep` are ours over Esplora, as a wake and as an open app look; `filters` are ours over two peers of the Bitcoin
-// network; `serial` is `lightning-transaction-sync` with `bdk_esplora` and asks as deeply as `deep`; `ldk-node` is `sync_wallets` alone,
-// without build, start and stop. Requests and bytes are counted on the way, but for the requests of filters, which are their messages as
-// counted by ourselves. Over Esplora the round trip is added to requests and not to connecting; to the peers, to whatever is said.
+// `quick` and `deep` are ours over Esplora, as a wake and as an open app look; `electrum` is ours over electrs, as a wake looks;
+// `filters` are ours over two peers of the Bitcoin network. `serial` is `lightning-transaction-sync` with `bdk_esplora` and asks as
+// deeply as `deep`, `electrum-serial` the same with `bdk_electrum`; `ldk-node` and `electrum-ldk-node` are its `sync_wallets` alone,
+// without build, start and stop.
+//
+// Requests and bytes are counted on the way, but for the requests of filters, which are messages as counted by ourselves. Over
+// Esplora the round trip is added to requests and not to connecting; elsewhere to whatever is said.
 
 import { progress, say } from '../lib/console.mjs';
-import { ensurePackages } from '../lib/ensure.mjs';
+import { ensureElectrs, ensurePackages } from '../lib/ensure.mjs';
 import { released } from '../lib/paths.mjs';
 import { run } from '../lib/process.mjs';
 import { tool } from './wallets.mjs';
@@ -21,7 +24,8 @@ const program = released('examples/chain-bench');
 
 /** What a wake of ours may take with 5 channels, 144 new blocks and a slow network, as a share of either rival's time. */
 const WALL_SHARE = 0.35;
-/** The most requests that it may make then. */
+const RIVALS = ['quick/serial', 'quick/ldk-node', 'electrum/electrum-serial', 'electrum/electrum-ldk-node'];
+/** The most requests that it may make over Esplora then. */
 const REQUESTS = 20;
 
 /** What `bench wake` does not have as well. */
@@ -29,6 +33,7 @@ export const CHAIN_OPTIONS = { behind: { type: 'string', default: '6,144,1008' }
 
 export async function measureChain({ channels, behind: blocks, rtt, runs }) {
   await ensurePackages('base', 'bitcoind');
+  await ensureElectrs();
   const build = (label, ...what) =>
     progress(label, (onLine) => run('cargo', ['build', '--release', '--locked', ...what], { onLine }));
   await build('building the benchmark', '-p', 'pilotlight-node', '--example', 'chain-bench');
@@ -49,7 +54,7 @@ function budgets(cells) {
   return named.flatMap((cell) => {
     const { rtt_ms } = cell;
     const budget = (measure, value, limit) => ({ measure, rtt_ms, value, limit, kept: value <= limit });
-    const rivals = rtt_ms === 100 ? ['quick/serial', 'quick/ldk-node'] : [];
+    const rivals = rtt_ms === 100 ? RIVALS : [];
     const walls = rivals.map((pair) => budget(`wall of ${pair}`, cell[pair].wall_ms, WALL_SHARE));
     return [...walls, budget('requests of quick', cell.quick.requests, REQUESTS)];
   });

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use pilotlight_devnet::{Carried, Devnet, Line};
+use pilotlight_devnet::{Carried, Devnet, Electrs, Line};
 use pilotlight_node::Depth;
 use pilotlight_node::oracle::Engine;
 use serde_json::{Value, json};
@@ -31,42 +31,66 @@ enum Who {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Server {
     Esplora,
+    Electrum,
     Filters,
 }
 
-/// All of them. `quick` is what a wake does, `deep` what an open app does; `serial` asks as deeply as the latter.
-pub const CONTESTANTS: [Contestant; 5] = [
-    Contestant {
-        name: "serial",
-        who: Who::Ours(Engine::Serial, Depth::Deep),
-        server: Server::Esplora,
-        rivals: &[],
-    },
-    Contestant {
-        name: "ldk-node",
-        who: Who::LdkNode,
-        server: Server::Esplora,
-        rivals: &[],
-    },
-    Contestant {
-        name: "quick",
-        who: Who::Ours(Engine::Ours, Depth::Quick),
-        server: Server::Esplora,
-        rivals: &["serial", "ldk-node"],
-    },
-    Contestant {
-        name: "deep",
-        who: Who::Ours(Engine::Ours, Depth::Deep),
-        server: Server::Esplora,
-        rivals: &["serial", "ldk-node"],
-    },
-    Contestant {
-        name: "filters",
-        who: Who::Ours(Engine::Filters, Depth::Quick),
-        server: Server::Filters,
-        rivals: &["ldk-node"],
-    },
+/// All of them. `quick` is what a wake does, `deep` what an open app does; `serial` asks as deeply as the latter. What has no
+/// other server in its name is on Esplora.
+pub const CONTESTANTS: [Contestant; 8] = [
+    contestant(
+        "serial",
+        Who::Ours(Engine::Serial, Depth::Deep),
+        Server::Esplora,
+        &[],
+    ),
+    contestant("ldk-node", Who::LdkNode, Server::Esplora, &[]),
+    contestant(
+        "quick",
+        Who::Ours(Engine::Ours, Depth::Quick),
+        Server::Esplora,
+        &["serial", "ldk-node"],
+    ),
+    contestant(
+        "deep",
+        Who::Ours(Engine::Ours, Depth::Deep),
+        Server::Esplora,
+        &["serial", "ldk-node"],
+    ),
+    contestant(
+        "electrum-serial",
+        Who::Ours(Engine::SerialElectrum, Depth::Deep),
+        Server::Electrum,
+        &[],
+    ),
+    contestant("electrum-ldk-node", Who::LdkNode, Server::Electrum, &[]),
+    contestant(
+        "electrum",
+        Who::Ours(Engine::Electrum, Depth::Quick),
+        Server::Electrum,
+        &["electrum-serial", "electrum-ldk-node"],
+    ),
+    contestant(
+        "filters",
+        Who::Ours(Engine::Filters, Depth::Quick),
+        Server::Filters,
+        &["ldk-node"],
+    ),
 ];
+
+const fn contestant(
+    name: &'static str,
+    who: Who,
+    server: Server,
+    rivals: &'static [&'static str],
+) -> Contestant {
+    Contestant {
+        name,
+        who,
+        server,
+        rivals,
+    }
+}
 
 /// The contestant of this name.
 pub fn named(name: &str) -> &'static Contestant {
@@ -90,6 +114,7 @@ impl Contestant {
 pub struct Servers<'a> {
     devnet: Devnet,
     theirs: &'a Theirs,
+    electrs: Electrs,
     /// Two ways to the Bitcoin peer: two peers that must agree.
     peers: [Line; 2],
 }
@@ -97,6 +122,7 @@ pub struct Servers<'a> {
 /// Sleeping wallets: one of ours for each kind of server, which remembers what it has seen by that one, and ldk-node's.
 pub struct Homes {
     esplora: tempfile::TempDir,
+    electrum: tempfile::TempDir,
     filters: tempfile::TempDir,
     theirs: tempfile::TempDir,
 }
@@ -107,6 +133,7 @@ impl<'a> Servers<'a> {
         let peer = devnet.p2p_address();
         let peers = [Line::to(peer).await.unwrap(), Line::to(peer).await.unwrap()];
         Self {
+            electrs: Electrs::start(&devnet).await.unwrap(),
             devnet,
             theirs,
             peers,
@@ -116,33 +143,48 @@ impl<'a> Servers<'a> {
     /// Mines.
     pub async fn mine(&self, blocks: u32) {
         self.devnet.mine(blocks).await.unwrap();
+        self.electrs.settle().await.unwrap();
     }
 
     /// How long there and back take from now on, on every way. For Esplora it is added to each request and not to
     /// connecting.
     pub fn set_rtt(&self, rtt: Duration) {
         self.devnet.set_rtt(rtt);
-        for line in &self.peers {
+        for line in self.lines() {
             line.set_rtt(rtt);
         }
     }
 
+    fn lines(&self) -> impl Iterator<Item = &Line> {
+        self.peers.iter().chain([self.electrs.line()])
+    }
+
     /// Wallets with so many channels, asleep.
     pub async fn homes(&self, channels: u32) -> Homes {
-        let [esplora, filters, theirs] = [(); 3].map(|()| tempfile::tempdir().unwrap());
+        let [esplora, electrum, filters, theirs] = [(); 4].map(|()| tempfile::tempdir().unwrap());
         wallet::make(&self.devnet, esplora.path(), channels).await;
         self.theirs.make(&self.devnet, theirs.path(), channels).await;
-        wallet::copy(esplora.path(), filters.path());
+        for copy in [&electrum, &filters] {
+            wallet::copy(esplora.path(), copy.path());
+        }
+        self.electrs.settle().await.unwrap();
         let homes = Homes {
             esplora,
+            electrum,
             filters,
             theirs,
         };
         // A last look of each by its own server, so that all fall asleep at the same block and remember what they have seen.
-        for (name, home) in [("deep", &homes.esplora), ("filters", &homes.filters)] {
+        let own = [
+            ("deep", &homes.esplora),
+            ("electrum", &homes.electrum),
+            ("filters", &homes.filters),
+        ];
+        for (name, home) in own {
             self.ours(home.path(), named(name)).await;
         }
-        self.theirs.sync(homes.theirs.path(), &self.their_chain()).await;
+        let chain = self.their_chain(Server::Esplora);
+        self.theirs.sync(homes.theirs.path(), &chain).await;
         homes
     }
 
@@ -151,18 +193,22 @@ impl<'a> Servers<'a> {
         let home = match (&contestant.who, contestant.server) {
             (Who::LdkNode, _) => &homes.theirs,
             (_, Server::Esplora) => &homes.esplora,
+            (_, Server::Electrum) => &homes.electrum,
             (_, Server::Filters) => &homes.filters,
         };
         let copy = tempfile::tempdir().unwrap();
         wallet::copy(home.path(), copy.path());
         self.devnet.reset_traffic();
-        for line in &self.peers {
+        for line in self.lines() {
             line.take_carried();
         }
         let mut result = match contestant.who {
             Who::Ours(..) => self.ours(copy.path(), contestant).await,
             Who::LdkNode => {
-                let mut said = self.theirs.sync(copy.path(), &self.their_chain()).await;
+                let mut said = self
+                    .theirs
+                    .sync(copy.path(), &self.their_chain(contestant.server))
+                    .await;
                 said["wall_ms"] = said["sync_ms"].take();
                 said
             }
@@ -176,18 +222,24 @@ impl<'a> Servers<'a> {
                 result["connections"] = json!(traffic.connections);
                 result["bytes"] = json!(traffic.bytes_in + traffic.bytes_out);
             }
-            Server::Filters => {
-                let carried: Vec<Carried> = self.peers.iter().map(Line::take_carried).collect();
+            other => {
+                let carried: Vec<Carried> = self.lines().map(Line::take_carried).collect();
                 let sum = |of: fn(&Carried) -> u64| carried.iter().map(of).sum::<u64>();
                 result["connections"] = json!(sum(|line| line.connections));
                 result["bytes"] = json!(sum(|line| line.up + line.down));
+                if other == Server::Electrum {
+                    result["requests"] = json!(sum(|line| line.lines));
+                }
             }
         }
         result
     }
 
-    fn their_chain(&self) -> crate::theirs::Chain {
-        ("--esplora", self.devnet.esplora_url())
+    fn their_chain(&self, server: Server) -> crate::theirs::Chain {
+        match server {
+            Server::Electrum => ("--electrum", self.electrs.url()),
+            Server::Esplora | Server::Filters => ("--esplora", self.devnet.esplora_url()),
+        }
     }
 
     async fn ours(&self, dir: &Path, contestant: &Contestant) -> Value {
@@ -198,9 +250,15 @@ impl<'a> Servers<'a> {
             .arg("--dir")
             .arg(dir)
             .stderr(Stdio::inherit());
-        if contestant.server == Server::Filters {
-            let peers = self.peers.iter().map(|line| line.address().to_string());
-            command.args(["--peers", &peers.collect::<Vec<_>>().join(",")]);
+        match contestant.server {
+            Server::Esplora => {}
+            Server::Electrum => {
+                command.args(["--electrum", &self.electrs.url()]);
+            }
+            Server::Filters => {
+                let peers = self.peers.iter().map(|line| line.address().to_string());
+                command.args(["--peers", &peers.collect::<Vec<_>>().join(",")]);
+            }
         }
         let output = command.output().await.unwrap();
         serde_json::from_slice(&output.stdout).expect("a look prints what it measured")

@@ -57,6 +57,8 @@ enum What {
         dir: PathBuf,
         #[arg(long)]
         esplora: String,
+        #[arg(long)]
+        electrum: Option<String>,
         #[arg(long, value_delimiter = ',')]
         peers: Vec<HostPort>,
     },
@@ -76,9 +78,13 @@ fn main() -> ExitCode {
             with,
             dir,
             esplora,
+            electrum,
             peers,
         } => {
             let mut config = Config::new(dir, Network::Regtest, esplora);
+            if let Some(url) = electrum {
+                config.chain = ChainChoice::Electrum { url, proxy: None };
+            }
             if !peers.is_empty() {
                 config.chain = ChainChoice::Filters {
                     required: peers.len(),
