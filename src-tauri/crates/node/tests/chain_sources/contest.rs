@@ -1,15 +1,14 @@
 //! The contestants, and a look at the chain that must show the same to all of them.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use bitcoin::{OutPoint, Transaction};
 use pilotlight_devnet::Electrs;
 use pilotlight_node::oracle::{AtRest, Digest, Engine};
 use pilotlight_node::{ChainChoice, Config, Depth};
 
-use crate::common::Stage;
 use crate::common::faces::Face;
+use crate::common::{Stage, copy};
 
 /// A chain source: its name, which engine, how closely it looks, and how the wallet is told of it.
 type Source = (&'static str, Engine, Depth, fn(&mut Config, &Props));
@@ -179,18 +178,5 @@ impl<'a> Contest<'a> {
 
     pub async fn mine(&self, blocks: u32) {
         self.stage.devnet.mine(blocks).await.unwrap();
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            std::fs::create_dir_all(&to).unwrap();
-            copy(&entry.path(), &to);
-        } else {
-            std::fs::copy(entry.path(), to).unwrap();
-        }
     }
 }

@@ -2,7 +2,14 @@
 
 #![allow(clippy::unwrap_used)] // A failed unwrap is a failed test.
 
+#[path = "../common/mod.rs"]
 mod common;
+mod liar;
+mod lies;
+mod mutations;
+mod scene;
+mod speed;
+mod table;
 
 use std::time::Duration;
 
