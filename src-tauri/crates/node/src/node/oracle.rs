@@ -211,6 +211,24 @@ impl AtRest {
         self.node.broadcaster.waiting()
     }
 
+    /// Takes in fee estimates, as every sync does.
+    ///
+    /// # Errors
+    /// [`ErrorCode::StorageFailed`]; that there are none is no error.
+    pub async fn take_fees(&self) -> Result<()> {
+        self.node.take_fees(self.node.chain.fees().await)
+    }
+
+    /// The rate of an on-chain payment, in sat per 1000 weight units.
+    pub fn rate(&self) -> u64 {
+        self.node.fees.payment().to_sat_per_kwu()
+    }
+
+    /// What of the on-chain wallet can be spent, in sat.
+    pub fn spendable_sat(&self) -> u64 {
+        self.node.wallet.spendable_sat()
+    }
+
     /// Requests made so far; a serial source counts calls only.
     pub fn requests(&self) -> u64 {
         self.node.chain.requests()
@@ -282,7 +300,12 @@ impl AtRest {
                 )
             })),
             claimable: sorted(lightning.chain_monitor.get_claimable_balances(&[])),
-            relevant: sorted(relevant.into_iter().enumerate()),
+            relevant: sorted(
+                relevant
+                    .into_iter()
+                    .enumerate()
+                    .flat_map(|(follower, all)| all.into_iter().map(move |one| (follower, one))),
+            ),
             watched: outputs.chain(transactions).collect(),
             sweeps: sorted(
                 lightning

@@ -244,7 +244,7 @@ impl Node {
         checkpoint
     }
 
-    fn take_fees(&self, fees: Result<Option<Estimates>>) -> Result<()> {
+    pub(super) fn take_fees(&self, fees: Result<Option<Estimates>>) -> Result<()> {
         if let Some(floor) = self.chain.floor() {
             self.fees.raise_to(floor);
         }

@@ -3,12 +3,12 @@
 //! Two kinds of source: those that answer for scripts (Esplora, Electrum) work through requests; those that read blocks
 //! (filters) hand over blocks and headers.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bdk_wallet::KeychainKind;
 use bdk_wallet::chain::spk_client::{FullScanRequest, FullScanResponse, SyncRequest, SyncResponse};
-use bdk_wallet::chain::{BlockId, CheckPoint};
+use bdk_wallet::chain::{BlockId, CheckPoint, ConfirmationBlockTime};
 use bitcoin::{Block, OutPoint, ScriptBuf, Transaction, Txid};
 
 use super::{Inner, OnchainWallet};
@@ -45,15 +45,7 @@ impl OnchainWallet {
         let inner = self.lock();
         let wallet = &inner.wallet;
         let wanted = inner.wanted(depth, news);
-        let expected: Vec<_> = wallet
-            .tx_graph()
-            .list_expected_spk_txids(
-                wallet.local_chain(),
-                wallet.latest_checkpoint().block_id(),
-                wallet.spk_index().inner(),
-                ..,
-            )
-            .collect();
+        let expected = inner.expected();
         let mut chunks: Vec<&[_]> = wanted.chunks(CHUNK).collect();
         if chunks.is_empty() {
             chunks.push(&[]);
@@ -76,9 +68,10 @@ impl OnchainWallet {
     /// Takes in the answer to a full scan. Durable when it returns.
     ///
     /// # Errors
-    /// [`ErrorCode::ChainSyncFailed`] if it does not connect to our chain; [`ErrorCode::StorageFailed`].
-    pub fn apply_full_scan(&self, answer: FullScanResponse<KeychainKind>) -> Result<()> {
+    /// [`ErrorCode::ChainSyncFailed`] if it does not connect to our chain, or cannot be true; [`ErrorCode::StorageFailed`].
+    pub fn apply_full_scan(&self, mut answer: FullScanResponse<KeychainKind>) -> Result<()> {
         let mut inner = self.lock();
+        inner.must_make_sense(&mut answer.tx_update)?;
         inner.apply(answer)?;
         inner.mark_scanned()
     }
@@ -86,9 +79,11 @@ impl OnchainWallet {
     /// Takes in the answer to a scan. Durable when it returns.
     ///
     /// # Errors
-    /// [`ErrorCode::ChainSyncFailed`] if it does not connect to our chain; [`ErrorCode::StorageFailed`].
-    pub fn apply_scan(&self, answer: SyncResponse) -> Result<()> {
-        self.lock().apply(answer)
+    /// [`ErrorCode::ChainSyncFailed`] if it does not connect to our chain, or cannot be true; [`ErrorCode::StorageFailed`].
+    pub fn apply_scan(&self, mut answer: SyncResponse) -> Result<()> {
+        let mut inner = self.lock();
+        inner.must_make_sense(&mut answer.tx_update)?;
+        inner.apply(answer)
     }
 
     /// A transaction that the wallet has seen, confirmed or not.
@@ -119,6 +114,22 @@ impl OnchainWallet {
             .iter()
             .map(|(_, outpoint)| *outpoint)
             .collect()
+    }
+
+    /// Whether whatever a transaction takes from the wallet is taken with our signature.
+    ///
+    /// # Errors
+    /// [`ErrorCode::ChainSyncFailed`] if not.
+    pub fn must_be_signed(&self, transaction: &Transaction) -> Result<()> {
+        self.lock().must_be_signed(transaction, &HashMap::new())
+    }
+
+    /// Where a transaction is, if the wallet knows that it is in this block.
+    pub fn place_of(&self, txid: &Txid, block: &BlockId) -> Option<ConfirmationBlockTime> {
+        let inner = self.lock();
+        let node = inner.wallet.tx_graph().get_tx_node(*txid)?;
+        let mut anchors = node.anchors.iter();
+        anchors.find(|anchor| anchor.block_id == *block).copied()
     }
 
     /// Takes in a block that matters, connected to a block that the wallet knows. Blocks in between may be left out if

@@ -1,8 +1,9 @@
 //! The on-chain wallet: BDK, its change sets in our store, and the reserve that channels need.
 //!
-//! Knows nothing of a network. `chain.rs` takes in what a chain source says; `source.rs` lends coins to LDK for fee bumps.
+//! Knows nothing of a network. `chain.rs` takes in what a chain source says, `check.rs` says what of it is believed; `source.rs` lends coins to LDK for fee bumps.
 
 mod chain;
+mod check;
 mod rows;
 mod source;
 
@@ -145,7 +146,9 @@ impl OnchainWallet {
 
     /// What can be spent: confirmed coins and our own change, in sat.
     pub fn spendable_sat(&self) -> u64 {
-        self.lock().wallet.balance().trusted_spendable().to_sat()
+        let inner = self.lock();
+        let coins = inner.wallet.list_unspent().filter(|coin| inner.is_safe(coin));
+        coins.map(|coin| coin.txout.value.to_sat()).sum()
     }
 
     /// Makes and signs a payment, and counts it as spent. Durable when it returns; not sent yet.
@@ -370,8 +373,7 @@ impl Inner {
             .list_unspent()
             .filter(|coin| {
                 let unconfirmed = !coin.chain_position.is_confirmed();
-                self.promised(&coin.outpoint)
-                    || unconfirmed && (confirmed_only || coin.keychain == KeychainKind::External)
+                self.promised(&coin.outpoint) || unconfirmed && (confirmed_only || !self.is_safe(coin))
             })
             .map(|coin| coin.outpoint)
             .collect()

@@ -239,6 +239,24 @@ impl Api {
         }
     }
 
+    /// The id of the first transaction of the block at a height, and what is to prove that it is there.
+    ///
+    /// # Errors
+    /// Typed by cause; [`crate::ErrorCode::ChainSyncFailed`] if the server does not say.
+    pub async fn first(&self, height: u32) -> Result<(Txid, Vec<Txid>)> {
+        #[derive(Deserialize)]
+        struct First {
+            tx_hash: Txid,
+            merkle: Vec<Txid>,
+        }
+        let asked = json!([height, 0, true]);
+        let first: First = self
+            .client
+            .must("blockchain.transaction.id_from_pos", asked, SMALL)
+            .await?;
+        Ok((first.tx_hash, first.merkle))
+    }
+
     /// Fee estimates: blocks to confirmation, sat/vB. Those that the server has.
     ///
     /// # Errors

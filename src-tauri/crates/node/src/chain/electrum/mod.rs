@@ -215,6 +215,24 @@ impl Server for Electrum {
         Ok(header.map(|header| header.block_hash()))
     }
 
+    async fn first_transaction(&self, block: &BlockHash, height: u32) -> Result<Option<Transaction>> {
+        let (header, first) = tokio::try_join!(self.api.header(height), self.api.first(height))?;
+        let (txid, beside) = first;
+        let header = header.filter(|header| header.block_hash() == *block);
+        let transaction = self.api.transaction(&txid).await?;
+        let (Some(header), Some(transaction)) = (header, transaction) else {
+            return Err(lie(&format!(
+                "it does not show the first transaction of block {block}"
+            )));
+        };
+        if proof::root(&txid, 0, &beside) != Some(header.merkle_root) {
+            return Err(lie(&format!(
+                "transaction {txid} is not the first of block {block}"
+            )));
+        }
+        Ok(Some(transaction))
+    }
+
     async fn look(
         &self,
         chain: Chain<'_>,

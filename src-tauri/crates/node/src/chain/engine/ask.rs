@@ -6,14 +6,15 @@ use bitcoin::block::Header;
 use bitcoin::{BlockHash, OutPoint, Transaction, Txid};
 use futures::stream::{self, StreamExt, TryStreamExt};
 
-use super::proof::lie;
+use super::heights::Heights;
+use super::proof::{lie, must_open};
 use super::server::{Chain, Server};
 use crate::chain::watch::{WatchedCoin, WatchedTransaction};
 use crate::error::Error;
 
 /// The deepest reorganisation that is followed, in blocks. Bitcoin itself makes coins wait for so many before they may be spent,
 /// because nobody has ever seen a deeper one.
-const DEEPEST_REORG: u32 = 100;
+pub const DEEPEST_REORG: u32 = 100;
 
 /// Why an attempt came to nothing.
 #[derive(Debug)]
@@ -61,6 +62,8 @@ pub struct Findings {
 pub struct Ask<'a> {
     /// The server.
     pub server: &'a dyn Server,
+    /// The heights that were proved.
+    pub heights: &'a Heights,
     /// The chain.
     pub chain: Chain<'a>,
 }
@@ -138,12 +141,17 @@ impl Ask<'_> {
         findings
             .confirmed
             .sort_unstable_by_key(|found| (found.height, found.position));
-        self.check(&findings)?;
+        self.check(&findings, outputs)?;
+        let places = findings
+            .confirmed
+            .iter()
+            .map(|found| (found.header.block_hash(), found.height));
+        self.heights.prove(self.server, self.chain.unseen(places)).await?;
         Ok(findings)
     }
 
     /// Whether heights and blocks fit together and every spender spends.
-    fn check(&self, findings: &Findings) -> Answer<()> {
+    fn check(&self, findings: &Findings, outputs: &[WatchedCoin]) -> Answer<()> {
         let mut heights: BTreeMap<u32, BlockHash> = self
             .chain
             .known
@@ -165,12 +173,13 @@ impl Ask<'_> {
         }
         for (outpoint, spender) in &findings.spenders {
             let Some(txid) = spender else { continue };
-            let spends = findings.confirmed.iter().any(|found| {
-                let mut inputs = found.transaction.input.iter();
-                found.txid == *txid && inputs.any(|input| input.previous_output == *outpoint)
-            });
-            if !spends {
+            let found = findings.confirmed.iter().find(|found| found.txid == *txid);
+            let mut inputs = found.iter().flat_map(|found| &found.transaction.input);
+            let Some(input) = inputs.find(|input| input.previous_output == *outpoint) else {
                 return Err(lie(&format!("transaction {txid} does not spend {outpoint}")).into());
+            };
+            if let Some(coin) = outputs.iter().find(|coin| coin.outpoint == *outpoint) {
+                must_open(&coin.script, &input.witness)?;
             }
         }
         Ok(())

@@ -1,11 +1,12 @@
 //! The chain by way of a server that is asked questions: whatever is the same for all kinds of them.
 //!
-//! `server` says which questions a server must answer, and what it must prove; `proof` proves headers and transactions;
-//! `recent` is a tip with the blocks under it; `ask` asks many things at a time and sees whether they fit together; `seen`
+//! `server` says which questions a server must answer, and what it must prove; `proof` proves headers and transactions, `heights` at
+//! which height a block is; `recent` is a tip with the blocks under it; `ask` asks many things at a time and sees whether they fit together; `seen`
 //! remembers what earlier rounds have settled; `round` tells LDK; `wallet` does the on-chain wallet's part. How a server is
 //! spoken to is left to the sources beside this folder.
 
 mod ask;
+mod heights;
 pub mod proof;
 mod recent;
 mod round;
@@ -20,6 +21,7 @@ use bitcoin::BlockHash;
 use pilotlight_store::Store;
 
 pub use self::ask::{Answer, Findings, Found, Trouble};
+use self::heights::Heights;
 pub use self::proof::{garbled, lie, quote};
 pub use self::recent::Recent;
 use self::round::{Facts, Work};
@@ -35,6 +37,7 @@ pub struct Engine<S> {
     server: S,
     memory: Arc<Memory>,
     facts: Mutex<Option<Facts>>,
+    heights: Heights,
 }
 
 impl<S: Server> Engine<S> {
@@ -45,6 +48,7 @@ impl<S: Server> Engine<S> {
             server,
             memory,
             facts: Mutex::default(),
+            heights: Heights::default(),
         }
     }
 
@@ -109,7 +113,9 @@ impl<S: Server> Engine<S> {
         let wallet = &round.wallet;
         let scan = Scan {
             server: &self.server,
+            heights: &self.heights,
             wallet,
+            checkpoint: round.known,
             chain: Chain {
                 recent,
                 known: &known,
@@ -146,6 +152,7 @@ impl<S: Server> Engine<S> {
             server: &self.server,
             memory: &self.memory,
             facts: &self.facts,
+            heights: &self.heights,
             round,
         }
     }

@@ -11,6 +11,7 @@ use bitcoin::{BlockHash, Txid};
 use lightning::chain::Confirm;
 
 use super::ask::{Answer, Ask, Findings, Trouble};
+use super::heights::Heights;
 use super::proof::lie;
 use super::recent::Recent;
 use super::seen::{Holds, Memory, Remembered, Seen};
@@ -46,6 +47,8 @@ pub struct Work<'a, 'r> {
     pub memory: &'a Memory,
     /// What the last round learned of the chain.
     pub facts: &'a Mutex<Option<Facts>>,
+    /// The heights that were proved.
+    pub heights: &'a Heights,
     /// The round.
     pub round: &'a Round<'r>,
 }
@@ -98,6 +101,7 @@ impl Work<'_, '_> {
                 known.into_iter().flatten().chain(seen.blocks.clone()).collect();
             let ask = Ask {
                 server: self.server,
+                heights: self.heights,
                 chain: Chain {
                     recent: &recent,
                     known: &known,
@@ -112,8 +116,19 @@ impl Work<'_, '_> {
                 || blocks
                     .iter()
                     .any(|(block, height)| ask.stands(block, *height).is_none());
-            let (standing, findings) =
-                tokio::try_join!(ask.standing(blocks), ask.look(&pass.transactions, &pass.outputs))?;
+            let height = async {
+                let proving = self.heights.prove_tip(self.server, &recent, self.round.known);
+                proving.await.map_err(Trouble::from)
+            };
+            let (standing, findings, ()) = tokio::try_join!(
+                ask.standing(blocks),
+                ask.look(&pass.transactions, &pass.outputs),
+                height
+            )?;
+            for found in &findings.confirmed {
+                // A transaction's id does not prove its witnesses, and LDK panics over a funding of ours that has none.
+                self.round.wallet.must_be_signed(&found.transaction)?;
+            }
             // Answers are about the chain of this tip only if it was the tip before and after them.
             if asked && self.server.tip_hash().await? != tip.hash {
                 return Err(Trouble::Unclear("a block was found meanwhile".into()));

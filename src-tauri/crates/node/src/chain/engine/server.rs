@@ -1,6 +1,6 @@
 //! Which questions a chain server must answer for the engine, and what of each answer it must prove.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -22,7 +22,18 @@ pub struct Chain<'a> {
     pub known: &'a BTreeMap<BlockHash, u32>,
 }
 
-/// A transaction of a script's history, its id proved.
+impl Chain<'_> {
+    /// Those of these blocks that are not known to be in the chain at these heights.
+    pub fn unseen(&self, blocks: impl Iterator<Item = (BlockHash, u32)>) -> BTreeSet<(BlockHash, u32)> {
+        blocks
+            .filter(|(block, height)| {
+                self.recent.at(*height) != Some(*block) && self.known.get(block) != Some(height)
+            })
+            .collect()
+    }
+}
+
+/// A transaction of a script's history, its id and its place proved.
 #[derive(Debug, Clone)]
 pub struct HistoryItem {
     /// Its id.
@@ -31,7 +42,8 @@ pub struct HistoryItem {
     pub transaction: Arc<Transaction>,
     /// The outputs it spends, as far as the server shows them, on its word.
     pub spent: Vec<(OutPoint, TxOut)>,
-    /// Where it is confirmed, if it is: in a block at this height, of which the caller must see whether it is in the chain.
+    /// Where it is confirmed, if it is: in a block at this height on the server's word. The caller must see whether that is in the
+    /// chain.
     pub place: Option<ConfirmationBlockTime>,
 }
 
@@ -68,6 +80,12 @@ pub trait Server: Send + Sync {
 
     /// The hash of the best chain's block at a height, on the server's word; `None` above the tip.
     async fn block_at(&self, height: u32) -> Result<Option<BlockHash>>;
+
+    /// The first transaction of a block that is said to be at this height, its place proved: it says the height (BIP 34). `None`
+    /// if this kind of server proves heights in another way.
+    async fn first_transaction(&self, _block: &BlockHash, _height: u32) -> Result<Option<Transaction>> {
+        Ok(None)
+    }
 
     /// Looks for these transactions and for what spends these outputs, in blocks. Of what is confirmed, the transaction and its
     /// place in its block are proved; that nothing is there is the server's word.

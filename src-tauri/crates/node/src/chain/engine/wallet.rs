@@ -1,20 +1,23 @@
 //! The on-chain wallet's part of a round: histories of scripts, many at a time, and the blocks they stand in.
 //!
-//! A transaction's id is proved; whether its place is depends on the kind of server. A server can always withhold a payment;
-//! some can show one that is not there. Money that came so is not spendable on the real chain, and another server says so.
+//! A server can always withhold a payment, and show one that waits for a block and never will be in one. What it says is in a
+//! block is proved to be there.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use bdk_wallet::KeychainKind;
 use bdk_wallet::chain::spk_client::{
     FullScanRequest, FullScanResponse, SpkWithExpectedTxids, SyncRequest, SyncResponse,
 };
 use bdk_wallet::chain::{BlockId, CheckPoint, ConfirmationBlockTime, TxUpdate};
-use bitcoin::{BlockHash, Txid};
+use bitcoin::{BlockHash, OutPoint, Script, Txid};
 use futures::stream::{self, StreamExt, TryStreamExt};
 
+use super::ask::DEEPEST_REORG;
+use super::heights::Heights;
 use super::proof::lie;
 use super::server::{Chain, HistoryItem, Server};
+use crate::chain::source::Checkpoint;
 use crate::config::STOP_GAP;
 use crate::error::Result;
 use crate::onchain::OnchainWallet;
@@ -30,8 +33,12 @@ const NEWEST_BLOCKS: usize = 16;
 pub struct Scan<'a> {
     /// The server.
     pub server: &'a dyn Server,
+    /// The heights that were proved.
+    pub heights: &'a Heights,
     /// The wallet.
     pub wallet: &'a OnchainWallet,
+    /// The last true checkpoint.
+    pub checkpoint: Option<Checkpoint>,
     /// The chain of a tip that was known before the first question: whatever is in later blocks is left for the next round.
     pub chain: Chain<'a>,
 }
@@ -95,8 +102,10 @@ impl Scan<'_> {
         &self,
         scripts: Vec<SpkWithExpectedTxids>,
     ) -> Result<Vec<(Vec<HistoryItem>, HashSet<Txid>)>> {
+        let ours = &self.wallet.coins();
         let histories = stream::iter(scripts).map(|script| async move {
             let items = self.server.history(self.chain, &script.spk, self.wallet).await?;
+            must_concern(&script.spk, &items, ours)?;
             let there: HashSet<Txid> = items.iter().map(|item| item.txid).collect();
             let gone = script.expected_txids.difference(&there).copied().collect();
             Ok((items, gone))
@@ -112,36 +121,64 @@ impl Scan<'_> {
         update: &TxUpdate<ConfirmationBlockTime>,
     ) -> Result<Option<CheckPoint>> {
         let Some(local) = tip else { return Ok(None) };
-        let mut conflicts = Vec::new();
+        let newest = &self.chain.recent.tip;
+        let mut gone = Vec::new();
         let mut shared = None;
         for checkpoint in local.iter().take(STEPS_BACK) {
             let height = checkpoint.height();
-            if height > self.chain.recent.tip.height {
+            if height > newest.height {
                 continue;
             }
-            let there = if self.chain.known.get(&checkpoint.hash()) == Some(&height) {
-                checkpoint.hash()
-            } else {
-                self.block_at(height).await?
-            };
-            if there == checkpoint.hash() {
+            let stands = self.chain.known.get(&checkpoint.hash()) == Some(&height)
+                || self.block_at(height).await? == checkpoint.hash();
+            if stands {
                 shared = Some(checkpoint);
                 break;
             }
-            conflicts.push(BlockId { height, hash: there });
+            // Lies below this could go on for as long as the wallet's chain.
+            if newest.height - height > DEEPEST_REORG {
+                return Err(lie(&format!("it calls our block at height {height} gone")));
+            }
+            gone.push(height);
         }
         let shared = shared.ok_or_else(|| lie("its chain shares no block with ours"))?;
-        let mut blocks: BTreeMap<u32, BlockHash> = conflicts
-            .into_iter()
-            .map(|block| (block.height, block.hash))
-            .collect();
-        for (anchor, _) in &update.anchors {
-            let BlockId { height, .. } = anchor.block_id;
-            let there = blocks.contains_key(&height) || shared.get(height).is_some();
-            if !there && height <= self.chain.recent.tip.height {
-                blocks.insert(height, self.block_at(height).await?);
-            }
+        // Which blocks took the places of ours is not taken on the server's word.
+        let mut blocks: BTreeMap<u32, BlockHash> = BTreeMap::new();
+        if let Some(lowest) = gone.last() {
+            let shown = self.server.extended(self.chain.recent, *lowest).await?;
+            blocks.extend(
+                gone.iter()
+                    .filter_map(|height| Some((*height, shown.at(*height)?))),
+            );
         }
+        let mut places = BTreeSet::new();
+        for (anchor, txid) in &update.anchors {
+            let BlockId { height, hash } = anchor.block_id;
+            // Whatever is in later blocks is left for the next round.
+            if height > newest.height {
+                continue;
+            }
+            let known = blocks.get(&height).copied();
+            let known = known.or_else(|| shared.get(height).map(|block| block.hash()));
+            let in_place = match known {
+                Some(in_place) => in_place,
+                None => self.block_at(height).await?,
+            };
+            if in_place != hash {
+                return Err(lie(&format!(
+                    "{txid} is in block {hash}, and another one is in its place"
+                )));
+            }
+            if known.is_none() {
+                places.insert((hash, height));
+            }
+            blocks.insert(height, hash);
+        }
+        let places = self.chain.unseen(places.into_iter());
+        self.heights.prove(self.server, places).await?;
+        self.heights
+            .prove_tip(self.server, self.chain.recent, self.checkpoint)
+            .await?;
         blocks.extend(self.chain.recent.descending().take(NEWEST_BLOCKS));
         let mut chain = shared;
         for (height, hash) in blocks {
@@ -157,6 +194,34 @@ impl Scan<'_> {
         let hash = self.server.block_at(height).await?;
         hash.ok_or_else(|| lie(&format!("it has no block at height {height}, under its tip")))
     }
+}
+
+/// Whether every transaction of a script's history pays to it or takes from it. A server that does not know a script, because
+/// nobody ever paid to it, can show nothing; so a restored wallet's search has an end.
+fn must_concern(script: &Script, items: &[HistoryItem], ours: &BTreeSet<OutPoint>) -> Result<()> {
+    let paid = |item: &HistoryItem| {
+        item.transaction
+            .output
+            .iter()
+            .any(|output| *output.script_pubkey == *script)
+    };
+    let paying: HashSet<Txid> = items
+        .iter()
+        .filter(|item| paid(item))
+        .map(|item| item.txid)
+        .collect();
+    for item in items {
+        let mut inputs = item.transaction.input.iter().map(|input| input.previous_output);
+        let concerns = paying.contains(&item.txid)
+            || inputs.any(|coin| paying.contains(&coin.txid) || ours.contains(&coin));
+        if !concerns {
+            let txid = item.txid;
+            return Err(lie(&format!(
+                "transaction {txid} is no part of the history it is shown in"
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn add(

@@ -14,15 +14,18 @@ use bitcoin::{
     Amount, BlockHash, CompactTarget, MerkleBlock, Network, OutPoint, Script, ScriptBuf, Sequence,
     Transaction, TxIn, TxMerkleNode, TxOut, Txid, Witness, absolute, transaction,
 };
+use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::http::{Http, Posted};
-use crate::chain::engine::proof::{has_it, must_be, must_carry_work};
+use crate::chain::engine::proof::{has_it, must_be, must_be_height, must_carry_work};
 use crate::chain::engine::{HistoryItem, Recent, garbled, lie, quote};
 use crate::chain::fees::Estimates;
 use crate::chain::source::Sent;
+use crate::config::PARALLEL_REQUESTS;
 use crate::error::{Error, ErrorCode, Result};
+use crate::onchain::OnchainWallet;
 
 /// A hash, a status, a spend: some hundred bytes.
 const SMALL: usize = 16 * 1024;
@@ -39,7 +42,7 @@ const TRANSACTION: usize = 4_000_000;
 /// The spends of all outputs of a transaction. A commitment has at most 966 HTLCs (BOLT 3), a spend some 200 bytes.
 const SPENDS: usize = 1024 * 1024;
 
-/// A page of a script's history: 25 confirmed transactions and up to 50 others, of some 2 kB of JSON each as a rule.
+/// A script's history, all pages: thousands of transactions of some 2 kB of JSON each as a rule.
 const HISTORY: usize = 8 * 1024 * 1024;
 
 /// Most blocks of one answer that are looked at. Esplora gives ten.
@@ -196,6 +199,7 @@ impl Api {
                 return Err(lie(&format!("block {} is not what its hash says", block.id)));
             }
             must_carry_work(self.network, &header)?;
+            must_be_height(block.height)?;
             if let Some((height, above)) = chain.last()
                 && (above.prev_blockhash != block.id || *height != block.height.saturating_add(1))
             {
@@ -294,6 +298,31 @@ impl Api {
         }))
     }
 
+    /// The first transaction of a block, its place proved.
+    ///
+    /// # Errors
+    /// Typed by cause; [`ErrorCode::ChainSyncFailed`] if the server does not show it, or another one.
+    pub async fn first_transaction(&self, block: &BlockHash) -> Result<Transaction> {
+        let not_shown = || {
+            lie(&format!(
+                "it does not show the first transaction of block {block}"
+            ))
+        };
+        let named = self.http.get(&format!("/block/{block}/txid/0"), SMALL).await?;
+        let txid: Txid = text(&named.ok_or_else(not_shown)?)?
+            .trim()
+            .parse()
+            .map_err(|e| garbled("transaction id", &e))?;
+        let (place, transaction) = tokio::try_join!(self.place(&txid), self.transaction(&txid))?;
+        let (Some(place), Some(transaction)) = (place, transaction) else {
+            return Err(not_shown());
+        };
+        if place.header.block_hash() != *block || place.position != 0 {
+            return Err(not_shown());
+        }
+        Ok(transaction)
+    }
+
     /// A transaction; `None` if the server does not know it.
     ///
     /// # Errors
@@ -307,16 +336,40 @@ impl Api {
         Ok(Some(transaction))
     }
 
-    /// A script's history. That a transaction is in the block the server names is not proved, only its id.
+    /// A script's history. What the wallet does not know to be in the block that the server names is proved to be there.
     ///
     /// # Errors
-    /// Typed by cause; [`ErrorCode::ChainSyncFailed`] if a transaction is not what its id says, or there is no end.
-    pub async fn history(&self, script: &Script) -> Result<Vec<HistoryItem>> {
+    /// Typed by cause; [`ErrorCode::ChainSyncFailed`] if a transaction is not what its id says, or not where it is said to be, or
+    /// if there is no end.
+    pub async fn history(&self, script: &Script, wallet: &OnchainWallet) -> Result<Vec<HistoryItem>> {
+        let items = self.whole_history(script).await?;
+        let places = stream::iter(items).map(|mut item| async move {
+            let Some(said) = &mut item.place else {
+                return Ok(item);
+            };
+            if let Some(known) = wallet.place_of(&item.txid, &said.block_id) {
+                *said = known;
+                return Ok(item);
+            }
+            let proved = self.place(&item.txid).await?;
+            let proved = proved.filter(|place| place.header.block_hash() == said.block_id.hash);
+            let Some(place) = proved else {
+                let (txid, block) = (item.txid, said.block_id.hash);
+                return Err(lie(&format!("it does not prove that {txid} is in block {block}")));
+            };
+            said.confirmation_time = u64::from(place.header.time);
+            Ok(item)
+        });
+        places.buffered(PARALLEL_REQUESTS).try_collect().await
+    }
+
+    async fn whole_history(&self, script: &Script) -> Result<Vec<HistoryItem>> {
+        let mut left = HISTORY;
         let mut items: Vec<HistoryItem> = Vec::new();
         let mut there = BTreeSet::new();
         let mut last = None;
         for _ in 0..PAGES {
-            let page = self.page(script, last.as_ref()).await?;
+            let page = self.page(script, last.as_ref(), &mut left).await?;
             let confirmed: Vec<Txid> = page
                 .iter()
                 .filter(|(confirmed, _)| *confirmed)
@@ -338,13 +391,20 @@ impl Api {
 
     /// A page of a script's history: unconfirmed and the newest confirmed ones, or the confirmed ones after `after`. Each with
     /// whether it is confirmed.
-    async fn page(&self, script: &Script, after: Option<&Txid>) -> Result<Vec<(bool, HistoryItem)>> {
+    async fn page(
+        &self,
+        script: &Script,
+        after: Option<&Txid>,
+        left: &mut usize,
+    ) -> Result<Vec<(bool, HistoryItem)>> {
         let hash = script_hash(script);
         let path = match after {
             Some(txid) => format!("/scripthash/{hash}/txs/chain/{txid}"),
             None => format!("/scripthash/{hash}/txs"),
         };
-        let items: Vec<JsonTransaction> = json(&self.must(&path, HISTORY).await?)?;
+        let answer = self.must(&path, *left).await?;
+        *left -= answer.len();
+        let items: Vec<JsonTransaction> = json(&answer)?;
         items
             .into_iter()
             .map(|item| Ok((item.status.confirmed, item.checked()?)))
@@ -472,12 +532,9 @@ impl JsonTransaction {
             input,
             output: self.vout.into_iter().map(JsonOutput::output).collect(),
         };
-        let got = transaction.compute_txid();
-        if got != self.txid {
-            return Err(lie(&format!("what it calls transaction {} is {got}", self.txid)));
-        }
+        must_be(&self.txid, &transaction)?;
         Ok(HistoryItem {
-            txid: got,
+            txid: self.txid,
             transaction: Arc::new(transaction),
             spent,
             place: self.status.place(),

@@ -94,8 +94,17 @@ impl Server for Api {
         look.at(transactions, outputs).await
     }
 
-    async fn history(&self, _: Chain<'_>, script: &Script, _: &OnchainWallet) -> Result<Vec<HistoryItem>> {
-        Api::history(self, script).await
+    async fn first_transaction(&self, block: &BlockHash, _: u32) -> Result<Option<Transaction>> {
+        Api::first_transaction(self, block).await.map(Some)
+    }
+
+    async fn history(
+        &self,
+        _: Chain<'_>,
+        script: &Script,
+        wallet: &OnchainWallet,
+    ) -> Result<Vec<HistoryItem>> {
+        Api::history(self, script, wallet).await
     }
 }
 
