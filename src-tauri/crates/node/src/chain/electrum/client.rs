@@ -96,6 +96,21 @@ impl Client {
         }
     }
 
+    /// A client on a line that stands, for tests of what is said on it.
+    #[cfg(test)]
+    pub fn over(line: Line) -> Self {
+        let address = Address::new("tcp://127.0.0.1:1", None).expect("it is on this machine");
+        let client = Self::new("tcp://127.0.0.1:1", address);
+        let slot = Slot {
+            line: Some(Arc::new(line)),
+            failed: None,
+        };
+        Self {
+            slot: Mutex::new(slot),
+            ..client
+        }
+    }
+
     /// The server's URL.
     pub fn url(&self) -> &str {
         &self.url

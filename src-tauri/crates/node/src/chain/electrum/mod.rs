@@ -8,6 +8,8 @@ mod address;
 mod api;
 mod client;
 mod dial;
+#[cfg(test)]
+mod fuzz;
 mod known;
 mod line;
 mod look;
