@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use common::{Stage, until};
 use pilotlight_devnet::Electrs;
+use pilotlight_node::config::ChainServer;
 use pilotlight_node::{ChainChoice, ErrorCode, GrantKind, Lifecycle, PaymentStatus, WakeOutcome};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -173,4 +174,32 @@ async fn a_server_that_is_not_there_is_typed_and_one_in_the_clear_is_refused() {
     hear(&mut stage, "tcp://electrum.example.com:50001".to_owned());
     let error = stage.lifecycle().enter_foreground().await.err().unwrap();
     assert_eq!(error.code(), ErrorCode::Misconfigured, "{}", error.detail());
+}
+
+/// A server of the list is dead, and the next one is of another kind.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_electrum_server_stands_in_for_an_esplora_server_that_is_down() {
+    let Some((mut stage, electrs)) = on_electrum("failing over to Electrum").await else {
+        return;
+    };
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let dead = format!("http://{}", closed.local_addr().unwrap());
+    drop(closed);
+    stage.config.chain = ChainChoice::Automatic {
+        servers: vec![
+            ChainServer::esplora(dead),
+            ChainServer::electrum(electrs.url(), None),
+        ],
+    };
+    let lifecycle = stage.lifecycle();
+    let node = lifecycle.enter_foreground().await.unwrap();
+    let address: bitcoin::Address<_> = node.new_address().await.unwrap().parse().unwrap();
+    let amount = bitcoin::Amount::from_sat(50_000);
+    let address = address.assume_checked();
+    stage.devnet.fund(&address, amount).await.unwrap();
+    stage.devnet.mine(1).await.unwrap();
+    electrs.settle().await.unwrap();
+    node.sync().await.unwrap();
+    assert_eq!(node.balances().onchain_confirmed_sat, 50_000);
+    lifecycle.enter_background().await.unwrap();
 }

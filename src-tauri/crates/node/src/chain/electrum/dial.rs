@@ -10,6 +10,7 @@ use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
@@ -39,9 +40,23 @@ pub async fn connect(address: &Address) -> io::Result<Box<dyn Stream>> {
     if !address.tls {
         return Ok(Box::new(stream));
     }
-    let name = ServerName::try_from(address.at.host().to_owned()).map_err(io::Error::other)?;
-    let tls = TlsConnector::from(tls()?).connect(name, stream).await?;
+    let roots = RootCertStore {
+        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+    };
+    let tls = secured(stream, address.at.host(), roots).await?;
     Ok(Box::new(tls))
+}
+
+/// TLS as the other clients here have it, with ring, because aws-lc needs C and cmake for iOS; and with Mozilla's roots, which are
+/// the same everywhere.
+async fn secured(stream: TcpStream, host: &str, roots: RootCertStore) -> io::Result<TlsStream<TcpStream>> {
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await
 }
 
 /// The first address of the name that answers.
@@ -92,21 +107,14 @@ fn in_turn(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     all
 }
 
-/// As the other clients here: ring, because aws-lc needs C and cmake for iOS; Mozilla's roots, which are the same everywhere.
-fn tls() -> io::Result<Arc<ClientConfig>> {
-    let roots = RootCertStore {
-        roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
-    };
-    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(io::Error::other)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
-}
-
 #[cfg(test)]
 mod tests {
+    use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+    use tokio_rustls::rustls::ServerConfig;
+
     use super::*;
 
     #[test]
@@ -128,5 +136,55 @@ mod tests {
         let port = closed.local_addr().unwrap().port();
         drop(closed);
         assert!(direct("127.0.0.1", port).await.is_err());
+    }
+
+    /// A server with the certificate of the tests, which says back what it is told.
+    async fn tls_server() -> SocketAddr {
+        let certificate = CertificateDer::from(&include_bytes!("testdata/certificate.der")[..]);
+        let key = PrivatePkcs8KeyDer::from(&include_bytes!("testdata/key.der")[..]);
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key.into())
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let Ok(mut stream) = acceptor.accept(stream).await else {
+                    continue;
+                };
+                let mut word = [0; 4];
+                stream.read_exact(&mut word).await.unwrap();
+                stream.write_all(&word).await.unwrap();
+                stream.flush().await.unwrap();
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn a_certificate_must_be_for_this_name_and_from_somebody_who_is_trusted() {
+        let address = tls_server().await;
+        let certificate = CertificateDer::from(&include_bytes!("testdata/certificate.der")[..]);
+        let mut trusted = RootCertStore::empty();
+        trusted.add(certificate).unwrap();
+
+        let stream = TcpStream::connect(address).await.unwrap();
+        let mut stream = secured(stream, "electrum.test", trusted.clone()).await.unwrap();
+        stream.write_all(b"word").await.unwrap();
+        let mut word = [0; 4];
+        stream.read_exact(&mut word).await.unwrap();
+        assert_eq!(&word, b"word");
+
+        let stream = TcpStream::connect(address).await.unwrap();
+        let error = secured(stream, "other.test", trusted).await.unwrap_err();
+        assert!(error.to_string().contains("certificate"), "{error}");
+
+        let url = format!("ssl://{address}");
+        let error = connect(&Address::new(&url, None).unwrap()).await.err().unwrap();
+        assert!(error.to_string().contains("certificate"), "{error}");
     }
 }
