@@ -187,4 +187,30 @@ mod tests {
         let error = connect(&Address::new(&url, None).unwrap()).await.err().unwrap();
         assert!(error.to_string().contains("certificate"), "{error}");
     }
+
+    #[tokio::test]
+    async fn an_onion_service_is_reached_through_the_proxy_by_its_name() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let proxy = listener.local_addr().unwrap();
+        let served = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut greeting = [0; 3];
+            stream.read_exact(&mut greeting).await.unwrap();
+            stream.write_all(&[5, 0]).await.unwrap();
+            let mut request = [0; 5 + 14 + 2];
+            stream.read_exact(&mut request).await.unwrap();
+            stream.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]).await.unwrap();
+            stream.write_all(b"word").await.unwrap();
+            request
+        });
+        let address = Address::new("tcp://electrum.onion:50001", Some(proxy)).unwrap();
+        let mut stream = connect(&address).await.unwrap();
+        let mut word = [0; 4];
+        stream.read_exact(&mut word).await.unwrap();
+        assert_eq!(&word, b"word");
+        let request = served.await.unwrap();
+        assert_eq!(request[..5], [5, 1, 0, 3, 14], "a connection, to a name");
+        assert_eq!(&request[5..19], b"electrum.onion");
+        assert_eq!(request[19..], 50_001u16.to_be_bytes());
+    }
 }

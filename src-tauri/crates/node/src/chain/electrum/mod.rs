@@ -20,8 +20,8 @@ pub mod serial;
 mod tests;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bitcoin::block::Header;
@@ -38,6 +38,7 @@ use super::fees::Estimates;
 use super::source::{Round, Sent, Source, Tip};
 use super::watch::{WatchedCoin, WatchedTransaction};
 use crate::error::Result;
+use crate::lock::lock;
 use crate::onchain::OnchainWallet;
 
 /// Blocks under the tip that are known without a further question: as many as Esplora shows.
@@ -82,7 +83,8 @@ impl ElectrumSource {
         let server = Electrum {
             api: Api::new(client, network),
             known: Known::default(),
-            height: AtomicU32::new(0),
+            turn: tokio::sync::Mutex::default(),
+            last: Mutex::default(),
         };
         Ok(Self {
             engine: Engine::new(server, memory),
@@ -107,15 +109,26 @@ pub fn validate(url: &str, proxy: Option<SocketAddr>) -> Result<()> {
 struct Electrum {
     api: Api,
     known: Known,
-    /// Height of the last tip; 0 if none is known.
-    height: AtomicU32,
+    /// One asks for the tip at a time: LDK's part of a round and the wallet's begin at the same moment.
+    turn: tokio::sync::Mutex<()>,
+    /// The last tip, and how many were learned before it.
+    last: Mutex<(u64, Option<Recent>)>,
 }
 
 impl Electrum {
     /// The tip and the blocks under it, down to those about this height if they are not too many.
     async fn recent_from(&self, height: Option<u32>) -> Result<Recent> {
-        let last = self.height.load(Ordering::Relaxed);
-        let mut guess = height.or((last > 0).then_some(last));
+        let before = lock(&self.last).0;
+        let _turn = self.turn.lock().await;
+        let (learned, last) = lock(&self.last).clone();
+        if learned > before
+            && let Some(last) = &last
+            && height.is_none_or(|height| last.at(height).is_some())
+        {
+            // Somebody else has just asked the same.
+            return Ok(last.clone());
+        }
+        let mut guess = height.or(last.map(|last| last.tip.height));
         for _ in 0..TRIES {
             let (top, early) = match guess.take() {
                 // The headers are asked for before the tip is known, to save a round trip.
@@ -135,7 +148,7 @@ impl Electrum {
                 recent = up_to(&top, start, &headers)?;
             }
             if let Some(recent) = recent {
-                self.height.store(top.height, Ordering::Relaxed);
+                *lock(&self.last) = (learned + 1, Some(recent.clone()));
                 return Ok(recent);
             }
         }
@@ -218,7 +231,17 @@ impl Server for Electrum {
     }
 
     async fn first_transaction(&self, block: &BlockHash, height: u32) -> Result<Option<Transaction>> {
-        let (header, first) = tokio::try_join!(self.api.header(height), self.api.first(height))?;
+        let known = lock(&self.last)
+            .1
+            .as_ref()
+            .and_then(|last| last.header_at(height));
+        let header = async {
+            match known.filter(|header| header.block_hash() == *block) {
+                Some(header) => Ok(Some(header)),
+                None => self.api.header(height).await,
+            }
+        };
+        let (header, first) = tokio::try_join!(header, self.api.first(height))?;
         let (txid, beside) = first;
         let header = header.filter(|header| header.block_hash() == *block);
         let transaction = self.api.transaction(&txid).await?;
