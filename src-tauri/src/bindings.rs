@@ -23,6 +23,8 @@ pub fn builder() -> Builder<Wry> {
             commands::connect_peer,
             commands::open_channel,
             commands::close_channel,
+            commands::connection,
+            commands::choose_connection,
             commands::sync_now,
             commands::wakes,
             commands::background_status,

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use pilotlight_node::{
-    Channel, Destination, Error, ErrorCode, ErrorReport, GrantKind, Invoice, Lifecycle, Overview, Payment,
-    PeerAddress, WakeRecord, WordCount,
+    Channel, Connection, ConnectionStatus, Destination, Error, ErrorCode, ErrorReport, GrantKind, Invoice,
+    Lifecycle, Overview, Payment, PeerAddress, WakeRecord, WordCount,
 };
 use serde::{Deserialize, Deserializer};
 use tauri::{AppHandle, State, async_runtime};
@@ -174,6 +174,21 @@ pub async fn close_channel(wallet: Wallet<'_>, channel_id: String, force: bool) 
     node.close_channel(&channel_id, force)
         .await
         .map_err(|e| e.report())
+}
+
+/// By which way the chain is heard.
+#[tauri::command]
+#[specta::specta]
+pub async fn connection(wallet: Wallet<'_>) -> Answer<ConnectionStatus> {
+    wallet.connection().map_err(|e| e.report())
+}
+
+/// Takes another way to hear the chain. A server of the person's own is asked first whether it is one; answers when the
+/// wallet runs with it.
+#[tauri::command]
+#[specta::specta]
+pub async fn choose_connection(wallet: Wallet<'_>, choice: Connection) -> Answer<()> {
+    wallet.choose_connection(choice).await.map_err(|e| e.report())
 }
 
 /// Looks at the chain now; answers when that is done.

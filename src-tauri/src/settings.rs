@@ -4,16 +4,22 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use pilotlight_node::chain::networks::Chain;
 use pilotlight_node::gossip::Server;
-use pilotlight_node::{Config, PeerAddress};
+use pilotlight_node::{Config, HostPort, PeerAddress};
 use tauri::{AppHandle, Manager};
 
 /// The wallet's folder. Default: the app's own data folder.
 const DATA_DIR: &str = "PILOTLIGHT_DATA_DIR";
 /// `bitcoin`, `testnet4`, `signet` or `regtest`. Default: signet, until the app was reviewed for real money.
 const NETWORK: &str = "PILOTLIGHT_NETWORK";
-/// Base URL of an Esplora server. Default: a public one of the network.
+/// The challenge of a signet of somebody's own, in hex (BIP325). Default: the public signet's.
+const CHALLENGE: &str = "PILOTLIGHT_SIGNET_CHALLENGE";
+/// Base URL of the only Esplora server to ask. Default: the network's public servers, the first that answers.
 const ESPLORA: &str = "PILOTLIGHT_ESPLORA";
+/// Bitcoin peers with compact block filters, `HOST:PORT,…`, for a person who wants to ask no server. Default: some that DNS
+/// knows.
+const FILTERS: &str = "PILOTLIGHT_FILTERS";
 /// Base URL of a Rapid Gossip Sync server. Default: the network's public one, if there is one.
 const GOSSIP: &str = "PILOTLIGHT_GOSSIP";
 /// The liquidity provider, `NODE_ID@HOST:PORT`. Default: none.
@@ -26,8 +32,10 @@ const WAKE_EVERY: &str = "PILOTLIGHT_WAKE_EVERY_SECS";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     data_dir: Option<PathBuf>,
-    network: &'static Network,
-    esplora_url: String,
+    chain: Chain,
+    /// The only server to ask, if there is one.
+    esplora_url: Option<String>,
+    filter_peers: Vec<HostPort>,
     gossip_url: Option<String>,
     lsp: Option<PeerAddress>,
     wake_every: Option<Duration>,
@@ -36,12 +44,15 @@ pub struct Settings {
 /// What is wrong with the environment.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
-    /// The network is none of ours.
-    #[error("{NETWORK}={0}: must be bitcoin, testnet4, signet or regtest")]
-    Network(String),
-    /// There is no public Esplora server of this network.
+    /// The network is none of ours, or the challenge is none of a signet.
+    #[error("{NETWORK}={0}: {1}")]
+    Network(String, String),
+    /// There is no public server of this network.
     #[error("{ESPLORA} must be set for {0}")]
-    EsploraMissing(&'static str),
+    EsploraMissing(String),
+    /// A peer's address is not one.
+    #[error("{FILTERS}={0}: must look like HOST:PORT,HOST:PORT")]
+    Filters(String),
     /// The liquidity provider's address is not one.
     #[error("{LSP}={0}: must look like NODE_ID@HOST:PORT")]
     Lsp(String),
@@ -49,36 +60,6 @@ pub enum SettingsError {
     #[error("{WAKE_EVERY}={0}: must be a whole number of seconds, 1 or more")]
     WakeEvery(String),
 }
-
-#[derive(Debug, PartialEq, Eq)]
-struct Network {
-    name: &'static str,
-    kind: bitcoin::Network,
-    esplora_url: Option<&'static str>,
-}
-
-const NETWORKS: [Network; 4] = [
-    Network {
-        name: "bitcoin",
-        kind: bitcoin::Network::Bitcoin,
-        esplora_url: Some("https://blockstream.info/api"),
-    },
-    Network {
-        name: "testnet4",
-        kind: bitcoin::Network::Testnet4,
-        esplora_url: Some("https://mempool.space/testnet4/api"),
-    },
-    Network {
-        name: "signet",
-        kind: bitcoin::Network::Signet,
-        esplora_url: Some("https://blockstream.info/signet/api"),
-    },
-    Network {
-        name: "regtest",
-        kind: bitcoin::Network::Regtest,
-        esplora_url: None,
-    },
-];
 
 impl Settings {
     /// Reads the environment on desktops; phones have none to speak of.
@@ -96,13 +77,19 @@ impl Settings {
     fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
         let variable = |name| variable(name).filter(|value| !value.is_empty());
         let name = variable(NETWORK).unwrap_or_else(|| "signet".to_owned());
-        let network = NETWORKS
-            .iter()
-            .find(|network| network.name == name)
-            .ok_or(SettingsError::Network(name))?;
-        let esplora_url = variable(ESPLORA)
-            .or_else(|| network.esplora_url.map(str::to_owned))
-            .ok_or(SettingsError::EsploraMissing(network.name))?;
+        let chain = Chain::named(&name, variable(CHALLENGE).as_deref())
+            .map_err(|error| SettingsError::Network(name, error.detail().to_owned()))?;
+        let esplora_url = variable(ESPLORA);
+        if esplora_url.is_none() && chain.servers().is_empty() {
+            return Err(SettingsError::EsploraMissing(chain.to_string()));
+        }
+        let filter_peers = variable(FILTERS)
+            .map(|text| {
+                let peers: Result<_, _> = text.split(',').map(str::parse::<HostPort>).collect();
+                peers.map_err(|_| SettingsError::Filters(text))
+            })
+            .transpose()?
+            .unwrap_or_default();
         let lsp = variable(LSP)
             .map(|text| text.parse::<PeerAddress>().map_err(|_| SettingsError::Lsp(text)))
             .transpose()?;
@@ -115,8 +102,9 @@ impl Settings {
             .transpose()?;
         Ok(Self {
             data_dir: variable(DATA_DIR).map(PathBuf::from),
-            network,
+            chain,
             esplora_url,
+            filter_peers,
             gossip_url: variable(GOSSIP),
             lsp,
             wake_every,
@@ -136,7 +124,7 @@ impl Settings {
     pub fn data_dir(&self, app: &AppHandle) -> tauri::Result<PathBuf> {
         match &self.data_dir {
             Some(dir) => Ok(dir.clone()),
-            None => Ok(app.path().app_data_dir()?.join(self.network.name)),
+            None => Ok(app.path().app_data_dir()?.join(self.chain.folder())),
         }
     }
 
@@ -145,12 +133,26 @@ impl Settings {
     /// # Errors
     /// As [`Self::data_dir`].
     pub fn config(&self, app: &AppHandle) -> tauri::Result<Config> {
-        let mut config = Config::new(self.data_dir(app)?, self.network.kind, self.esplora_url.clone());
+        let mut config = self.chain_config(self.data_dir(app)?);
         config.lsp.clone_from(&self.lsp);
         if let Some(base) = &self.gossip_url {
             config.gossip = Some(Server::at(base));
         }
         Ok(config)
+    }
+
+    /// The part of it that says which network, and whom to ask.
+    fn chain_config(&self, data_dir: PathBuf) -> Config {
+        let network = self.chain.network();
+        let mut config = match &self.esplora_url {
+            Some(url) => Config::new(data_dir, network, url.clone()),
+            None => Config::asking(data_dir, network, self.chain.servers()),
+        };
+        if let Chain::CustomSignet(challenge) = &self.chain {
+            config.challenge = Some(challenge.clone());
+        }
+        config.filter_peers.clone_from(&self.filter_peers);
+        config
     }
 }
 
@@ -168,15 +170,17 @@ mod tests {
     }
 
     #[test]
-    fn silence_means_signet_with_a_public_server() {
+    fn silence_means_signet_with_its_public_servers() {
         let settings = read(&[]).unwrap();
-        assert_eq!(settings.network.kind, bitcoin::Network::Signet);
-        assert_eq!(settings.esplora_url, "https://blockstream.info/signet/api");
+        assert_eq!(settings.chain, Chain::Signet);
+        let config = settings.chain_config(PathBuf::from("/x"));
+        assert_eq!(config.chain_servers(), Chain::Signet.servers());
+        config.validate().unwrap();
         assert_eq!(
             (settings.data_dir, settings.lsp, settings.wake_every),
             (None, None, None)
         );
-        assert_eq!(read(&[(NETWORK, "")]).unwrap().network.name, "signet");
+        assert_eq!(read(&[(NETWORK, "")]).unwrap().chain, Chain::Signet);
     }
 
     #[test]
@@ -185,28 +189,48 @@ mod tests {
         let settings = read(&[
             (NETWORK, "regtest"),
             (ESPLORA, "http://127.0.0.1:3002"),
+            (FILTERS, "127.0.0.1:18444,localhost:1"),
             (LSP, lsp),
             (DATA_DIR, "/x"),
             (WAKE_EVERY, "45"),
         ])
         .unwrap();
-        assert_eq!(settings.network.kind, bitcoin::Network::Regtest);
-        assert_eq!(settings.esplora_url, "http://127.0.0.1:3002");
+        assert_eq!(settings.chain, Chain::Regtest);
+        let config = settings.chain_config(PathBuf::from("/x"));
+        assert_eq!(config.esplora_url, "http://127.0.0.1:3002");
+        assert_eq!((config.chain_servers().len(), config.filter_peers.len()), (1, 2));
         assert_eq!(settings.lsp.unwrap().to_string(), lsp);
         assert_eq!(settings.data_dir, Some(PathBuf::from("/x")));
         assert_eq!(settings.wake_every, Some(Duration::from_secs(45)));
     }
 
     #[test]
-    fn nonsense_is_named() {
+    fn a_signet_of_ones_own_has_its_own_folder_and_needs_a_server() {
         assert_eq!(
-            read(&[(NETWORK, "mainnet")]),
-            Err(SettingsError::Network("mainnet".into()))
+            read(&[(CHALLENGE, "51")]),
+            Err(SettingsError::EsploraMissing("signet-4ae81572f06e1b88".into()))
         );
+        let settings = read(&[(CHALLENGE, "51"), (ESPLORA, "https://signet.example")]).unwrap();
+        assert_ne!(settings.chain.folder(), Chain::Signet.folder());
+        assert!(settings.chain_config(PathBuf::from("/x")).challenge.is_some());
+    }
+
+    #[test]
+    fn nonsense_is_named() {
+        for network in [
+            &[(NETWORK, "mainnet")][..],
+            &[(NETWORK, "bitcoin"), (CHALLENGE, "51")],
+        ] {
+            assert!(
+                matches!(read(network), Err(SettingsError::Network(..))),
+                "{network:?}"
+            );
+        }
         assert_eq!(
             read(&[(NETWORK, "regtest")]),
-            Err(SettingsError::EsploraMissing("regtest"))
+            Err(SettingsError::EsploraMissing("regtest".into()))
         );
+        assert_eq!(read(&[(FILTERS, "x")]), Err(SettingsError::Filters("x".into())));
         assert_eq!(read(&[(LSP, "here")]), Err(SettingsError::Lsp("here".into())));
         for nonsense in ["0", "-1", "1.5", "soon", "4294967296"] {
             assert_eq!(

@@ -228,6 +228,18 @@ const SCREENS = [
   ['sync-empty', 'empty', '/sync', async () => {}],
   ['wake-expired', 'full', '/sync/7', async () => {}],
   ['settings', 'full', '/settings', async () => {}],
+  ['connection', 'full', '/settings/connection', async () => {}],
+  [
+    'connection-own',
+    'full',
+    '/settings/connection',
+    async (p) => {
+      await p.click(id('way-own'));
+      await p.fill(id('own-url'), 'https://wrong.example.com/api');
+      await p.click(id('connection-use'));
+      await p.waitForSelector(id('failure'));
+    },
+  ],
   ['reveal', 'full', '/settings/words', async () => {}],
 ];
 const LOOKS = [

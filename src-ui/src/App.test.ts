@@ -346,3 +346,52 @@ describe('pilot light', () => {
     expect(byId('metric-requests').textContent).toContain('14');
   });
 });
+
+describe('connection', () => {
+  const check = (way: string) => {
+    const radio = byId(`way-${way}`).querySelector('input');
+    if (!radio) throw new Error('a way is a radio button');
+    return fireEvent.click(radio);
+  };
+  const use = () => byId('connection-use') as HTMLButtonElement;
+
+  it('offers only what differs from what is in use, and takes it', async () => {
+    const chooseConnection = vi.fn(async () => {});
+    await open('full', '/settings/connection', { chooseConnection });
+    await findId('way-automatic');
+    expect(use().disabled).toBe(true);
+    await check('private');
+    expect(use().disabled).toBe(false);
+    await fireEvent.click(use());
+    expect(chooseConnection).toHaveBeenCalledWith({ type: 'private' });
+  });
+
+  it('says in plain words why a server was not taken, and keeps what was typed', async () => {
+    const refused = {
+      code: 'wrong_network',
+      class: 'config',
+      message: 'x',
+      detail: 'peer says <b>',
+    } as const;
+    const chooseConnection = vi.fn(async () => {
+      throw new ApiError(refused);
+    });
+    await open('full', '/settings/connection', { chooseConnection });
+    await findId('way-own');
+    await check('own');
+    expect(use().disabled).toBe(true);
+    await fireEvent.input(byId('own-url'), { target: { value: ' https://example.com ' } });
+    await fireEvent.click(use());
+    expect(chooseConnection).toHaveBeenCalledWith({ type: 'own', url: 'https://example.com' });
+    expect((await findId('failure')).textContent).toContain('another Bitcoin network');
+    expect((byId('own-url') as HTMLInputElement).value).toContain('example.com');
+  });
+
+  it('does not offer the private way where nobody serves it', async () => {
+    const connection = async () => ({ choice: { type: 'automatic' } as const, servers: [], private: false });
+    await open('full', '/settings/connection', { connection });
+    const radio = (await findId('way-private')).querySelector('input') as HTMLInputElement;
+    expect(radio.disabled).toBe(true);
+    expect(byId('way-private').textContent).toContain('Not on this network');
+  });
+});

@@ -7,6 +7,8 @@ import type {
   BackgroundStatus,
   BlockerCode,
   LightningChannel as Channel,
+  Connection,
+  ConnectionStatus,
   Destination,
   ErrorClass,
   ErrorCode,
@@ -48,6 +50,9 @@ export interface Api {
   connectPeer(address: string): Promise<void>;
   openChannel(peerAddress: string, amountSat: number): Promise<void>;
   closeChannel(channelId: string, force: boolean): Promise<void>;
+  connection(): Promise<ConnectionStatus>;
+  /** Resolves when the wallet runs with it. Rejects, and changes nothing, if it cannot be used. */
+  chooseConnection(choice: Connection): Promise<void>;
   syncNow(): Promise<void>;
   wakes(): Promise<WakeRecord[]>;
   background(): Promise<Background>;
@@ -128,6 +133,10 @@ export const tauriApi: Api = {
   },
   closeChannel: async (channelId, force) => {
     await unwrap(bindings.commands.closeChannel(channelId, force));
+  },
+  connection: () => unwrap(bindings.commands.connection()),
+  chooseConnection: async (choice) => {
+    await unwrap(bindings.commands.chooseConnection(choice));
   },
   syncNow: async () => {
     await unwrap(bindings.commands.syncNow());

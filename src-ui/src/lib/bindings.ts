@@ -36,6 +36,13 @@ export const commands = {
 	openChannel: (peerAddress: string, amountSat: number) => typedError<string, ErrorReport>(__TAURI_INVOKE("open_channel", { peerAddress, amountSat })),
 	/**  Closes a channel, together with the peer or by force. */
 	closeChannel: (channelId: string, force: boolean) => typedError<null, ErrorReport>(__TAURI_INVOKE("close_channel", { channelId, force })),
+	/**  By which way the chain is heard. */
+	connection: () => typedError<ConnectionStatus, ErrorReport>(__TAURI_INVOKE("connection")),
+	/**
+	 *  Takes another way to hear the chain. A server of the person's own is asked first whether it is one; answers when the
+	 *  wallet runs with it.
+	 */
+	chooseConnection: (choice: Connection) => typedError<null, ErrorReport>(__TAURI_INVOKE("choose_connection", { choice })),
 	/**  Looks at the chain now; answers when that is done. */
 	syncNow: () => typedError<null, ErrorReport>(__TAURI_INVOKE("sync_now")),
 	/**  The records of the last wakes, newest first. */
@@ -225,6 +232,27 @@ export type Conditions = {
 	low_power?: boolean | null,
 	/**  Memory that the app may still take before the system ends it, in bytes. */
 	available_memory?: number | null,
+};
+
+/**  By which way the chain is heard. */
+export type Connection = 
+/**  From the network's public servers: the fastest way. Whoever of them is asked can tell which payments are ours. */
+{ type: "automatic" } | 
+/**  By compact block filters, from peers of the Bitcoin network: slower, and nobody can tell. */
+{ type: "private" } | 
+/**  From a server of the person's own. */
+{ type: "own"; 
+/**  Its address. */
+url: string };
+
+/**  What can be said of the connection. */
+export type ConnectionStatus = {
+	/**  What was chosen. A server's address is without what may be a secret in it. */
+	choice: Connection,
+	/**  Whom `automatic` asks, the first first. */
+	servers: string[],
+	/**  Whether there are peers for `private` on this network. */
+	private: boolean,
 };
 
 /**  What narrowed a wake. */

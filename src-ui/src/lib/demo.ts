@@ -7,6 +7,7 @@
 import { type Api, ApiError } from './api';
 import type {
   LightningChannel as Channel,
+  Connection,
   ErrorReport,
   GrantKind,
   NodeEvent,
@@ -146,6 +147,7 @@ export function demoApi(scenario: Scenario, pace = 1): Api {
   let lightning = rich ? 457_450 : 0;
   let onchain = rich ? 803_112 : 0;
   const pending = 0;
+  let connection: Connection = { type: 'automatic' };
   let nextAt = now + 4.6 * HOUR;
 
   let channels: Channel[] = rich
@@ -437,6 +439,20 @@ export function demoApi(scenario: Scenario, pace = 1): Api {
       await pause(700);
       channels = channels.filter((c) => c.channel_id !== channelId);
       emit({ type: 'channels_changed' });
+    },
+    connection: async () => ({
+      choice: connection,
+      servers: ['https://blockstream.info/signet/api', 'https://mempool.space/signet/api'],
+      private: true,
+    }),
+    chooseConnection: async (choice) => {
+      await pause(1400);
+      if (choice.type === 'own' && !choice.url.includes('.'))
+        fail('invalid_input', 'This could not be understood.');
+      if (choice.type === 'own' && choice.url.includes('wrong'))
+        fail('wrong_network', 'This is for another Bitcoin network than this wallet.');
+      connection = choice;
+      emit({ type: 'overview_changed' });
     },
     syncNow: async () => {
       syncing = true;

@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use bitcoin::Network;
 use bitcoin::secp256k1::PublicKey;
+use bitcoin::{Network, ScriptBuf};
 use lightning::ln::msgs::SocketAddress;
 use serde::{Deserialize, Serialize};
 
 use crate::backoff::Endpoint;
+use crate::chain::server::FilterPeers;
 pub use crate::chain::{HostPort, Server as ChainServer};
 use crate::error::{Error, ErrorCode, Result};
 use crate::gossip::Server;
@@ -94,10 +95,18 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Which Bitcoin network.
     pub network: Network,
-    /// Base URL of an Esplora server, without a trailing slash. TLS is required unless it is loopback.
+    /// Base URL of the Esplora server for [`ChainChoice::Esplora`], without a trailing slash. TLS is required unless it is
+    /// loopback.
     pub esplora_url: String,
     /// By which way the chain is heard.
     pub chain: ChainChoice,
+    /// An Esplora server that is asked for fee rates, and for nothing else, if the chain is heard from peers: blocks do not
+    /// tell what the next one costs.
+    pub fees_from: Option<String>,
+    /// Peers with compact block filters to use when the person wants to ask no server; none to find some through DNS.
+    pub filter_peers: Vec<HostPort>,
+    /// The challenge of a signet other than the public one, as its script (BIP325).
+    pub challenge: Option<ScriptBuf>,
     /// The liquidity provider that a wake connects to, besides the peers we have channels with.
     pub lsp: Option<PeerAddress>,
     /// Where the map of the network comes from. Without one, payments find only direct peers and what invoices hint at.
@@ -113,18 +122,37 @@ impl Config {
             network,
             esplora_url: url.trim_end_matches('/').to_owned(),
             chain: ChainChoice::Esplora,
+            fees_from: None,
+            filter_peers: Vec::new(),
+            challenge: None,
             lsp: None,
             gossip: Server::of(network),
         }
     }
 
-    /// The chain servers that are asked, the first first. None if peers of the Bitcoin network are.
+    /// The same with several servers, the first first.
+    pub fn asking(data_dir: impl Into<PathBuf>, network: Network, servers: Vec<ChainServer>) -> Self {
+        Self {
+            chain: ChainChoice::Automatic { servers },
+            ..Self::new(data_dir, network, "")
+        }
+    }
+
+    /// The sources of the chain that are asked, the first first.
     pub fn chain_servers(&self) -> Vec<ChainServer> {
         match &self.chain {
             ChainChoice::Esplora => vec![ChainServer::esplora(&self.esplora_url)],
             ChainChoice::Electrum { url, proxy } => vec![ChainServer::electrum(url, *proxy)],
             ChainChoice::Automatic { servers } => servers.clone(),
-            ChainChoice::Filters { .. } => Vec::new(),
+            ChainChoice::Filters {
+                peers,
+                required,
+                proxy,
+            } => vec![ChainServer::Filters(FilterPeers {
+                peers: peers.clone(),
+                required: *required,
+                proxy: *proxy,
+            })],
         }
     }
 
@@ -133,6 +161,7 @@ impl Config {
         let servers = self.chain_servers();
         servers
             .iter()
+            .filter(|server| server.is_one())
             .map(|server| Endpoint::Chain(server.name()))
             .collect()
     }
@@ -147,8 +176,10 @@ impl Config {
     /// # Errors
     /// [`ErrorCode::Misconfigured`] if a server is neither TLS nor on this machine.
     pub fn validate(&self) -> Result<()> {
-        tls_or_loopback(&self.esplora_url, "chain server")?;
         self.chain_servers().iter().try_for_each(ChainServer::validate)?;
+        if let Some(url) = &self.fees_from {
+            ChainServer::esplora(url).validate()?;
+        }
         self.gossip.as_ref().map_or(Ok(()), Server::validate)
     }
 }

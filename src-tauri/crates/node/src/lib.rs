@@ -7,6 +7,7 @@ mod capsules;
 pub mod chain;
 mod clock;
 pub mod config;
+mod connection;
 mod doors;
 mod error;
 pub mod gossip;
@@ -24,6 +25,7 @@ pub mod wake;
 
 pub use capsules::{CapsuleRestored, CapsuleSlot};
 pub use config::{ChainChoice, Config, HostPort, PeerAddress};
+pub use connection::{Connection, ConnectionStatus};
 pub use error::{Error, ErrorClass, ErrorCode, ErrorReport, Result};
 pub use lifecycle::{Grace, LINGER, LINGER_FOR_PAYMENT, Lifecycle};
 pub use models::*;

@@ -11,13 +11,16 @@ mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::sync::broadcast;
 use zeroize::Zeroizing;
 
 use crate::backoff::Backoffs;
 use crate::capsules::{self, CapsuleRestored, CapsuleSlot};
-use crate::config::Config;
+use crate::chain::networks;
+use crate::config::{ChainServer, Config};
+use crate::connection::{self, Connection, ConnectionStatus};
 use crate::error::{Error, ErrorCode, Result};
 use crate::models::{NodeEvent, Overview, WalletState};
 use crate::node::{Node, Vouched, WatchNode};
@@ -33,6 +36,13 @@ pub use grace::{Grace, LINGER, LINGER_FOR_PAYMENT};
 
 /// Events that a slow listener may fall behind before it misses some; it can always fetch the state anew.
 const EVENT_BACKLOG: usize = 256;
+
+/// Longest look at a server before it is taken: three small questions. A person waits for it.
+const CHECK_LIMIT: Duration = Duration::from_secs(12);
+
+/// So long a change of the connection waits for a wake to end. After that the wake is told that the node stops, and what it
+/// did is kept.
+const WAKE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The one owner of the node.
 pub struct Lifecycle {
@@ -62,7 +72,7 @@ impl Lifecycle {
                 history: History::new(&config.data_dir),
                 journal: JournalFile::new(&config.data_dir),
                 backoffs: Arc::clone(&backoffs),
-                sources: config.endpoints(),
+                sources: Vec::new(),
             },
             owner: Owner::new(config, seeds, safety, backoffs, events.clone()),
             events,
@@ -80,7 +90,7 @@ impl Lifecycle {
     /// be so.
     pub async fn overview(&self) -> Overview {
         let node = self.owner.up();
-        let config = self.owner.config();
+        let config = self.owner.started_with();
         let state = match (&node, self.owner.seeds().load()) {
             (Some(_), _) => WalletState::Running,
             (None, Ok(Found::Nothing)) => WalletState::None,
@@ -127,6 +137,7 @@ impl Lifecycle {
     }
 
     fn keep(&self, seed: &Seed) -> Result<()> {
+        networks::claim(self.owner.started_with())?;
         let seeds = self.owner.seeds();
         match seeds.load()? {
             Found::Nothing => seeds.keep(seed)?,
@@ -151,7 +162,7 @@ impl Lifecycle {
     /// # Errors
     /// [`ErrorCode::NoWallet`], [`ErrorCode::Locked`], [`ErrorCode::StorageCorrupt`].
     pub async fn inspect_capsules(&self) -> Result<Vec<CapsuleSlot>> {
-        capsules::inspect(self.owner.config(), &self.owner.seed()?)
+        capsules::inspect(self.owner.started_with(), &self.owner.seed()?)
     }
 
     /// Puts the newest state capsule in the place of a database that can no longer be opened. `recorded` is the last
@@ -163,7 +174,7 @@ impl Lifecycle {
     /// [`ErrorCode::StorageFailed`], [`ErrorCode::NoWallet`], [`ErrorCode::Locked`].
     pub async fn restore_capsule(&self, recorded: Option<u64>) -> Result<CapsuleRestored> {
         let kept_down = self.owner.keep_down().await?;
-        let (config, seed) = (self.owner.config().clone(), self.owner.seed()?);
+        let (config, seed) = (self.owner.started_with().clone(), self.owner.seed()?);
         let restoring = tokio::task::spawn_blocking(move || {
             // Throughout, also if nobody waits for the end: nobody opens the node meanwhile.
             let _kept_down = kept_down;
@@ -218,7 +229,7 @@ impl Lifecycle {
     }
 
     /// How long a grace the node could use now: what to ask the system for when the app goes.
-    pub fn wanted_grace(&self) -> std::time::Duration {
+    pub fn wanted_grace(&self) -> Duration {
         let paying = self.owner.up().is_some_and(|node| node.payment_under_way());
         if paying { LINGER_FOR_PAYMENT } else { LINGER }
     }
@@ -312,10 +323,10 @@ impl Lifecycle {
     ) -> Option<(Arc<WatchNode>, impl Send + use<>)> {
         let kept_down = self.owner.keep_down().await.ok()?;
         let seed = self.owner.seed();
-        let (config, events) = (self.owner.config().clone(), self.events.clone());
+        let (config, events) = (self.owner.config(), self.events.clone());
         let backoffs = Arc::clone(&self.keep.backoffs);
         let opening = async {
-            let seed = seed?;
+            let (seed, config) = (seed?, config?);
             let watch_only = move || Node::watch_only(&config, &seed, backoffs, events, vouched);
             let node = tokio::task::spawn_blocking(watch_only).await.map_err(|e| {
                 // A panic in a library that reads what is on disk must not take the app with it.
@@ -346,7 +357,50 @@ impl Lifecycle {
     }
 
     fn begin(&self, grant: &Grant) -> Wake<Machine> {
-        Wake::begin(grant, self.keep.clone(), Machine::start(), &self.safety())
+        // What cannot be read cannot be left alone either; opening meets the same and says so.
+        let sources = self.owner.config().map(|config| config.endpoints());
+        let keep = Keep {
+            sources: sources.unwrap_or_default(),
+            ..self.keep.clone()
+        };
+        Wake::begin(grant, keep, Machine::start(), &self.safety())
+    }
+
+    /// By which way the chain is heard.
+    ///
+    /// # Errors
+    /// [`ErrorCode::StorageFailed`] if it cannot be read now.
+    pub fn connection(&self) -> Result<ConnectionStatus> {
+        let config = self.owner.started_with();
+        let servers = config.chain_servers();
+        Ok(ConnectionStatus {
+            choice: self.owner.connection()?.public(),
+            servers: servers
+                .iter()
+                .filter(|server| server.is_one())
+                .map(ChainServer::name)
+                .collect(),
+            private: connection::has_peers(config),
+        })
+    }
+
+    /// Takes another way to hear the chain, once it was seen to be one: a server of the person's own is asked before. Then it
+    /// is kept, and a node that is up makes room for one that goes this way; there are never two. A wake under way is given
+    /// a moment to end.
+    ///
+    /// # Errors
+    /// [`ErrorCode::InvalidInput`], [`ErrorCode::Misconfigured`], [`ErrorCode::WrongNetwork`], and those of asking the
+    /// server: nothing is changed then. [`ErrorCode::StorageFailed`]; those of opening.
+    pub async fn choose_connection(&self, choice: Connection) -> Result<()> {
+        let known = self.owner.up().and_then(|node| node.checkpoint());
+        let check = choice.check(self.owner.started_with(), known);
+        let late = |_| Err(Error::new(ErrorCode::SyncTimeout, "the server took too long"));
+        tokio::time::timeout(CHECK_LIMIT, check)
+            .await
+            .unwrap_or_else(late)?;
+        let _turn = tokio::time::timeout(WAKE_PATIENCE, self.wake_turn.lock()).await;
+        self.owner.choose(choice)?;
+        self.owner.renew().await
     }
 
     /// The records of the last wakes, newest first. A running one is among them.

@@ -19,10 +19,13 @@ use crate::lock::lock;
 /// Transactions kept while there is no network. LDK offers them again, so the oldest may be dropped.
 const QUEUE_LIMIT: usize = 200;
 
+/// What LDK handed over at once: a transaction, or parents and the child that pays for them, in this order.
+pub type Package = Vec<Transaction>;
+
 /// The queue of transactions to send.
 #[derive(Default)]
 pub struct Broadcaster {
-    queue: Mutex<VecDeque<Transaction>>,
+    queue: Mutex<VecDeque<Package>>,
     arrived: Notify,
     /// Commitment transactions that were not taken, and what spends them; `None` if everything is taken.
     withheld: Option<Mutex<HashSet<Txid>>>,
@@ -56,14 +59,25 @@ impl Broadcaster {
         true
     }
 
-    /// Everything that waits, oldest first; a package's parent stands before its child. It waits until [`Self::sent`].
-    pub fn waiting(&self) -> Vec<Transaction> {
+    /// Everything that waits, oldest first. It waits until [`Self::sent`].
+    pub fn packages(&self) -> Vec<Package> {
         self.queue().iter().cloned().collect()
     }
 
-    /// Takes a transaction off the queue: a server has it, or wants it never.
-    pub fn sent(&self, transaction: &Transaction) {
-        self.queue().retain(|waiting| waiting != transaction);
+    /// The same one by one, each once; a package's parents stand before its child.
+    pub fn waiting(&self) -> Vec<Transaction> {
+        let mut all: Vec<Transaction> = Vec::new();
+        for transaction in self.queue().iter().flatten() {
+            if !all.contains(transaction) {
+                all.push(transaction.clone());
+            }
+        }
+        all
+    }
+
+    /// Takes a package off the queue: a server has it, or wants it never.
+    pub fn sent(&self, package: &Package) {
+        self.queue().retain(|waiting| waiting != package);
     }
 
     /// Waits until there is something new to send.
@@ -71,25 +85,43 @@ impl Broadcaster {
         self.arrived.notified().await;
     }
 
-    fn queue(&self) -> MutexGuard<'_, VecDeque<Transaction>> {
+    fn queue(&self) -> MutexGuard<'_, VecDeque<Package>> {
         lock(&self.queue)
     }
 }
 
 impl BroadcasterInterface for Broadcaster {
     fn broadcast_transactions(&self, txs: &[&Transaction]) {
+        let taken = txs.iter().filter(|transaction| self.takes(transaction));
+        let package = parents_first(taken.map(|&transaction| transaction.clone()).collect());
         let mut queue = self.queue();
-        for &transaction in txs {
-            // LDK offers what is unconfirmed again and again.
-            if self.takes(transaction) && !queue.contains(transaction) {
-                queue.push_back(transaction.clone());
-            }
+        // LDK offers what is unconfirmed again and again.
+        if !package.is_empty() && !queue.contains(&package) {
+            queue.push_back(package);
         }
         let surplus = queue.len().saturating_sub(QUEUE_LIMIT);
         queue.drain(..surplus);
         drop(queue);
         self.arrived.notify_one();
     }
+}
+
+/// Puts what others of them spend from before those others. Their number is LDK's: two or three.
+fn parents_first(mut left: Package) -> Package {
+    let mut ordered = Package::with_capacity(left.len());
+    while !left.is_empty() {
+        let waits = |transaction: &Transaction| {
+            let mut parents = transaction.input.iter().map(|input| input.previous_output.txid);
+            parents.any(|parent| left.iter().any(|other| other.compute_txid() == parent))
+        };
+        // A ring of transactions cannot be: each would have to know the other's id.
+        let next = left
+            .iter()
+            .position(|transaction| !waits(transaction))
+            .unwrap_or(0);
+        ordered.push(left.remove(next));
+    }
+    ordered
 }
 
 /// Whether it is a commitment transaction of a Lightning channel, by the form that BOLT 3 gives them: one input, and the
@@ -145,6 +177,26 @@ mod tests {
         let careful = Broadcaster::without_commitments();
         careful.broadcast_transactions(&all);
         assert_eq!(careful.waiting(), [justice]);
+    }
+
+    #[test]
+    fn what_is_handed_over_at_once_stays_together_parents_first_and_is_kept_once() {
+        let parent = spending(&[OutPoint::null()], 0, 0);
+        let child = spending(&[of(&parent), OutPoint::null()], 0, 1);
+        let alone = spending(&[OutPoint::null()], 0, 2);
+        let queue = Broadcaster::default();
+        queue.broadcast_transactions(&[&child, &parent]);
+        queue.broadcast_transactions(&[&alone]);
+        queue.broadcast_transactions(&[&parent, &child]);
+        queue.broadcast_transactions(&[&parent]);
+        let package = vec![parent.clone(), child.clone()];
+        assert_eq!(
+            queue.packages(),
+            [package.clone(), vec![alone.clone()], vec![parent.clone()]]
+        );
+        assert_eq!(queue.waiting(), [parent.clone(), child, alone.clone()]);
+        queue.sent(&package);
+        assert_eq!(queue.waiting(), [alone, parent]);
     }
 
     #[test]

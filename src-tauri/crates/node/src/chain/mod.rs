@@ -14,6 +14,7 @@ pub mod fees;
 pub mod filters;
 pub mod gate;
 mod host;
+pub mod networks;
 pub mod server;
 mod socks;
 pub mod source;

@@ -1,15 +1,20 @@
-//! A server of the chain as it is named in lists and settings, and as it may be named to others.
+//! A source of the chain as it is named in lists and settings, and as it may be named to others.
 
 use std::fmt;
 use std::net::SocketAddr;
 
+use bitcoin::Network;
 use reqwest::Url;
 
-use super::electrum;
+use super::filters::Settings;
+use super::{HostPort, electrum};
 use crate::config::tls_or_loopback;
 use crate::error::{Error, ErrorCode, Result};
 
-/// A server of the chain.
+/// Longest address that is taken from a person.
+const LONGEST: usize = 512;
+
+/// A source of the chain.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Server {
     /// An Esplora server, by its base URL, without a trailing slash.
@@ -21,6 +26,31 @@ pub enum Server {
         /// A SOCKS5 proxy (Tor's, for one) for the connection to it.
         proxy: Option<SocketAddr>,
     },
+    /// Peers of the Bitcoin network that serve compact block filters.
+    Filters(FilterPeers),
+}
+
+/// Peers of the Bitcoin network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilterPeers {
+    /// The only peers to use; none to find some through DNS.
+    pub peers: Vec<HostPort>,
+    /// How many must agree.
+    pub required: usize,
+    /// A SOCKS5 proxy for all connections to them.
+    pub proxy: Option<SocketAddr>,
+}
+
+impl FilterPeers {
+    /// What the source needs to be told.
+    pub fn settings(&self, network: Network) -> Settings {
+        Settings {
+            network,
+            peers: self.peers.clone(),
+            required: self.required,
+            proxy: self.proxy,
+        }
+    }
 }
 
 impl Server {
@@ -37,10 +67,47 @@ impl Server {
         Self::Electrum { url, proxy }
     }
 
+    /// A server as a person types it: `https://…` (Esplora), also without the scheme, or `ssl://HOST:PORT` (Electrum).
+    ///
+    /// # Errors
+    /// [`ErrorCode::InvalidInput`] if it is no address of a server that can be asked; [`ErrorCode::Misconfigured`] if
+    /// others could read along.
+    pub fn typed(text: &str) -> Result<Self> {
+        let text = text.trim();
+        let bad = |words: &str| Error::new(ErrorCode::InvalidInput, format!("server: {words}"));
+        if text.is_empty()
+            || text.len() > LONGEST
+            || text.chars().any(|c| c.is_control() || c.is_whitespace())
+        {
+            return Err(bad("not an address"));
+        }
+        let url = if text.contains("://") {
+            text.to_owned()
+        } else {
+            format!("https://{text}")
+        };
+        let parsed = Url::parse(&url).map_err(|e| bad(&e.to_string()))?;
+        let server = match parsed.scheme() {
+            _ if parsed.host_str().is_none_or(str::is_empty) => return Err(bad("no host")),
+            "https" | "http" => Self::esplora(url),
+            "ssl" | "tcp" if parsed.port().is_none() => return Err(bad("an Electrum server has a port")),
+            "ssl" | "tcp" => Self::electrum(url, None),
+            _ => return Err(bad("not a kind of server that is known")),
+        };
+        server.validate()?;
+        Ok(server)
+    }
+
+    /// Whether it is one that is asked, and can be left alone by itself. Peers of the Bitcoin network are many.
+    pub fn is_one(&self) -> bool {
+        !matches!(self, Self::Filters(_))
+    }
+
     /// How records, logs and backoff name it: without what may be a secret in its URL (a name and a password, a query).
     pub fn name(&self) -> String {
         match self {
             Self::Esplora(url) | Self::Electrum { url, .. } => public(url),
+            Self::Filters(_) => "compact block filters".to_owned(),
         }
     }
 
@@ -60,6 +127,8 @@ impl Server {
                 }
                 Ok(())
             }
+            // What is wrong with them is found when the source is made.
+            Self::Filters(_) => Ok(()),
         }
     }
 }
@@ -115,6 +184,28 @@ mod tests {
         assert!(server.validate().is_ok());
         let clear = Server::electrum("tcp://electrum.example.com:50001", None);
         assert!(clear.validate().is_err());
+    }
+
+    #[test]
+    fn what_a_person_types_is_understood_or_refused_with_the_reason() {
+        let table = [
+            ("example.com/api/", Ok("https://example.com/api")),
+            (" https://example.com ", Ok("https://example.com")),
+            ("http://127.0.0.1:3002", Ok("http://127.0.0.1:3002")),
+            ("http://example.com", Err(ErrorCode::Misconfigured)),
+            ("https://example.com/?x", Err(ErrorCode::Misconfigured)),
+            ("ssl://example.com:50002", Ok("ssl://example.com:50002")),
+            ("ssl://example.com", Err(ErrorCode::InvalidInput)),
+            ("tcp://example.com:50001", Err(ErrorCode::Misconfigured)),
+            ("ftp://example.com", Err(ErrorCode::InvalidInput)),
+            ("", Err(ErrorCode::InvalidInput)),
+            ("my server", Err(ErrorCode::InvalidInput)),
+            ("https://", Err(ErrorCode::InvalidInput)),
+        ];
+        for (text, expected) in table {
+            let server = Server::typed(text).map(|server| server.name());
+            assert_eq!(server.as_deref().map_err(Error::code), expected, "{text}");
+        }
     }
 
     #[test]

@@ -285,11 +285,24 @@ pub trait Source: Send + Sync {
         vec![Endpoint::Chain(self.endpoint().to_owned())]
     }
 
+    /// Whether a round asks somebody whom a question about the tip does not.
+    fn has_more(&self) -> bool {
+        false
+    }
+
     /// The best block, its header proved.
     ///
     /// # Errors
     /// Typed by cause.
     async fn tip(&self) -> Result<Tip>;
+
+    /// The block at a height of its best chain; `None` if there is none, or this kind of source cannot say.
+    ///
+    /// # Errors
+    /// Typed by cause.
+    async fn block_at(&self, _height: u32) -> Result<Option<BlockHash>> {
+        Ok(None)
+    }
 
     /// Brings every follower to the tip. A source that reads whole blocks brings the on-chain wallet along in the same
     /// pass.

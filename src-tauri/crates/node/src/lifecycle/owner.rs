@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoffs;
 use crate::config::Config;
+use crate::connection::Connection;
 use crate::error::{Error, ErrorCode, ErrorReport, Result};
 use crate::lock::lock;
 use crate::models::NodeEvent;
@@ -62,7 +63,10 @@ type Turn = OwnedMutexGuard<Vec<Instant>>;
 
 /// The node, and everything about having it or not.
 pub struct Owner {
+    /// As the app was started.
     config: Config,
+    /// What the person chose, once it was read.
+    connection: Mutex<Option<Connection>>,
     seeds: Box<dyn SeedStore>,
     events: broadcast::Sender<NodeEvent>,
     safety: SafetyFile,
@@ -85,6 +89,7 @@ impl Owner {
     ) -> Arc<Self> {
         Arc::new(Self {
             config,
+            connection: Mutex::default(),
             seeds,
             events,
             safety,
@@ -96,8 +101,63 @@ impl Owner {
         })
     }
 
-    pub fn config(&self) -> &Config {
+    /// The configuration, with what the person chose.
+    ///
+    /// # Errors
+    /// [`ErrorCode::StorageFailed`] if the choice cannot be read now.
+    pub fn config(&self) -> Result<Config> {
+        Ok(self.connection()?.apply(self.config.clone()))
+    }
+
+    /// The configuration as the app was started with it.
+    pub fn started_with(&self) -> &Config {
         &self.config
+    }
+
+    /// By which way the person wants the chain to be heard.
+    ///
+    /// # Errors
+    /// [`ErrorCode::StorageFailed`] if it cannot be read now.
+    pub fn connection(&self) -> Result<Connection> {
+        let mut known = lock(&self.connection);
+        if let Some(choice) = &*known {
+            return Ok(choice.clone());
+        }
+        let choice = Connection::read(&self.config.data_dir)?;
+        Ok(known.insert(choice).clone())
+    }
+
+    /// Keeps what the person chose. The node that is up goes on as it is; see [`Self::renew`].
+    ///
+    /// # Errors
+    /// [`ErrorCode::StorageFailed`].
+    pub fn choose(&self, choice: Connection) -> Result<()> {
+        let mut known = lock(&self.connection);
+        choice.write(&self.config.data_dir)?;
+        *known = Some(choice);
+        Ok(())
+    }
+
+    /// Puts a new node in the place of the one that is up: stops the one, whoever needs it, and only then opens the other.
+    /// What was under way is on disk, and goes on with the new one.
+    ///
+    /// # Errors
+    /// Those of opening.
+    pub async fn renew(self: &Arc<Self>) -> Result<()> {
+        let renewed = self.change(|owner, _turn| async move {
+            let up = owner.phase.borrow().clone();
+            if let Phase::Up(node) = up {
+                let stopping = owner.passing(Phase::Stopping);
+                if let Err(error) = node.stop().await {
+                    // What was durable stays so, and that is what is opened next.
+                    tracing::error!(code = ?error.code(), detail = error.detail(), "stopping the node");
+                }
+                drop(stopping);
+            }
+            *lock(&owner.sync_error) = None;
+            owner.open_if_needed().await
+        });
+        renewed.await.map(drop)
     }
 
     pub fn seeds(&self) -> &dyn SeedStore {
@@ -299,7 +359,7 @@ impl Owner {
     /// Opening reads from disk and derives keys, so it has a thread of its own.
     async fn open(self: &Arc<Self>) -> Result<Arc<Node>> {
         let seed = self.seed()?;
-        let (config, events) = (self.config.clone(), self.events.clone());
+        let (config, events) = (self.config()?, self.events.clone());
         let backoffs = Arc::clone(&self.backoffs);
         let opening = tokio::task::spawn_blocking(move || Node::open(&config, &seed, backoffs, events));
         let node = opening.await.map_err(|e| {

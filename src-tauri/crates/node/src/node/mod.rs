@@ -29,9 +29,10 @@ use tokio::sync::broadcast;
 
 use crate::backoff::Backoffs;
 use crate::capsules;
-use crate::chain::{Broadcaster, Failover, Fees, FiltersSource, Source, Watch, engine, filters};
+use crate::chain::networks;
+use crate::chain::{Broadcaster, Failover, Fees, Source, Watch};
 pub use crate::chain::{Checkpoint, Depth};
-use crate::config::{ChainChoice, Config, PeerAddress};
+use crate::config::{Config, PeerAddress};
 use crate::doors::Doors;
 use crate::error::{Error, ErrorCode, Result};
 use crate::gossip::Gossip;
@@ -116,6 +117,7 @@ impl Node {
         chain: impl FnOnce(&Arc<Store>) -> Result<Arc<dyn Source>>,
     ) -> Result<Arc<Self>> {
         config.validate()?;
+        networks::claim(config)?;
         let keys = seed.keys(config.network)?;
         let capsules = capsules::capsules(config, &keys);
         let store = Arc::new(Store::open(config.store_dir()).map_err(|e| open_error(&e))?);
@@ -288,27 +290,7 @@ impl Node {
 
 /// The chain source that was chosen.
 fn source(config: &Config, store: &Arc<Store>, backoffs: Arc<Backoffs>) -> Result<Arc<dyn Source>> {
-    Ok(match &config.chain {
-        ChainChoice::Esplora | ChainChoice::Electrum { .. } | ChainChoice::Automatic { .. } => {
-            let servers = config.chain_servers();
-            Arc::new(Failover::new(&servers, config.network, store, backoffs)?)
-        }
-        ChainChoice::Filters {
-            peers,
-            required,
-            proxy,
-        } => {
-            let settings = filters::Settings {
-                network: config.network,
-                peers: peers.clone(),
-                required: *required,
-                proxy: *proxy,
-            };
-            // What this source will tell of reorganisations, the other would know nothing of.
-            engine::forget(store)?;
-            Arc::new(FiltersSource::new(settings, Arc::clone(store))?)
-        }
-    })
+    Ok(Arc::new(Failover::new(config, store, backoffs)?))
 }
 
 /// Sums what is ours for certain or after a wait. The outputs of a cooperative close pay to the on-chain wallet directly

@@ -290,11 +290,32 @@ impl Node {
 
 /// The same for whoever has no other sender beside it.
 pub(super) async fn send_waiting(chain: &dyn Source, broadcaster: &Broadcaster) {
-    for transaction in broadcaster.waiting() {
-        if send(chain, &transaction).await {
-            broadcaster.sent(&transaction);
+    for package in broadcaster.packages() {
+        if send_together(chain, &package).await {
+            broadcaster.sent(&package);
         }
     }
+}
+
+/// Sends what LDK handed over at once; false if it is not known whether all of it arrived. As a package first: a parent that
+/// pays too little by itself is taken only with its child. Then one by one: nodes take as a package only a child with all its
+/// unconfirmed parents, and some of them may be the wallet's own.
+async fn send_together(chain: &dyn Source, package: &[bitcoin::Transaction]) -> bool {
+    if package.len() > 1 {
+        match chain.send_package(package).await {
+            Ok(Sent::Accepted) => {
+                tracing::info!(transactions = package.len(), "package sent");
+                return true;
+            }
+            Ok(Sent::Refused(why)) => tracing::info!(why, "package refused; one by one"),
+            Err(error) => tracing::info!(detail = error.detail(), "package not sent; one by one"),
+        }
+    }
+    let mut all = true;
+    for transaction in package {
+        all &= send(chain, transaction).await;
+    }
+    all
 }
 
 /// Sends one transaction; false if it is not known whether it arrived.

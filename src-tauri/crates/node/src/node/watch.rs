@@ -22,6 +22,7 @@ use super::sync::{checkpoint, send_waiting};
 use super::{FEES, Kind, Node, TIP, open_error, source};
 use crate::backoff::Backoffs;
 use crate::capsules;
+use crate::chain::networks;
 use crate::chain::{Broadcaster, Checkpoint, Depth, Fees, Follower, Round, Source, Terms, Watch};
 use crate::config::Config;
 use crate::error::{Error, ErrorCode, Result};
@@ -81,6 +82,7 @@ impl Node {
         vouched: Vouched,
     ) -> Result<WatchNode> {
         config.validate()?;
+        networks::claim(config)?;
         let keys = seed.keys(config.network)?;
         let capsules = capsules::capsules(config, &keys);
         let store = Arc::new(Store::open(config.store_dir()).map_err(|e| open_error(&e))?);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Checkpoint, Depth, Node, WatchNode};
-use crate::backoff::{Asker, Endpoint};
+use crate::backoff::{Asker, Endpoint, Failure};
 use crate::chain::Terms;
 use crate::config::PeerAddress;
 use crate::error::{Error, ErrorCode, Result};
@@ -52,10 +52,14 @@ impl Work for Node {
     }
 
     async fn chain(&self, look: &Look<'_>) -> Result<Did> {
-        if let Some(known) = look.known
-            && self.still_at(known).await?
-        {
-            return Ok(Did::Held);
+        if let Some(known) = look.known {
+            match self.still_at(known).await {
+                Ok(true) => return Ok(Did::Held),
+                Ok(false) => {}
+                // No server can say; a round may do without them.
+                Err(error) if Failure::of(&error).is_some() && self.chain.has_more() => {}
+                Err(error) => return Err(error),
+            }
         }
         let progress = |done, total| look.counter.set(done, total);
         let seen = self.sync_lightning_within(Depth::Quick, look.terms, progress);

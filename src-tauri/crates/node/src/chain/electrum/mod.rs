@@ -290,6 +290,10 @@ impl Source for ElectrumSource {
         self.api().top().await
     }
 
+    async fn block_at(&self, height: u32) -> Result<Option<BlockHash>> {
+        Server::block_at(self.engine.server(), height).await
+    }
+
     async fn sync_lightning(&self, round: &Round<'_>) -> Result<Tip> {
         self.engine.sync_lightning(round).await
     }

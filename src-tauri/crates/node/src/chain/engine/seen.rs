@@ -373,6 +373,15 @@ mod tests {
         assert!(memory().recall("b", Depth::Quick).is_none());
         next.no_more_news().unwrap();
         assert!(!memory().recall("a", Depth::Quick).unwrap().seen.news);
+        // Another server with the same memory: neither believes what the other noted.
+        assert!(next.recall("b", Depth::Quick).is_none());
+        next.keep(Seen::at("b", &tip()), 9, Depth::Deep).unwrap();
+        assert!(next.recall("a", Depth::Quick).is_none() && next.recall("b", Depth::Deep).is_some());
+        next.keep(Seen::at("a", &tip()), 9, Depth::Quick).unwrap();
+        assert!(
+            next.recall("a", Depth::Deep).is_none(),
+            "it was the other that was asked everything"
+        );
         next.forget().unwrap();
         assert!(next.recall("a", Depth::Quick).is_none() && memory().recall("a", Depth::Quick).is_none());
     }

@@ -118,6 +118,10 @@ impl Source for EsploraSource {
         self.engine.tip().await
     }
 
+    async fn block_at(&self, height: u32) -> Result<Option<BlockHash>> {
+        self.api().block_at(height).await
+    }
+
     async fn sync_lightning(&self, round: &Round<'_>) -> Result<Tip> {
         self.engine.sync_lightning(round).await
     }
