@@ -194,7 +194,7 @@ async fn every_lie_about_the_wallet_and_in_the_http_is_found_out_or_harmless() {
 }
 
 async fn tell_all(lies: Vec<Lie>) {
-    let world = World::new(LANES).await;
+    let world = Box::pin(World::new(LANES)).await;
     let only = std::env::var("PILOTLIGHT_CHAIN_LIE").ok();
     // Every lie at every moment and depth, by hand; else each where it hurts most.
     let everywhere = std::env::var_os("PILOTLIGHT_CHAIN_LIES_EVERYWHERE").is_some();
