@@ -6,11 +6,10 @@ mod common;
 
 use bitcoin::{OutPoint, Txid};
 use common::cheat::ended;
-use common::{Stage, grant, until};
-use lightning::util::persist::KVStoreSync;
+use common::hanging::{looked, reached};
+use common::{Stage, until};
 use pilotlight_devnet::Seen;
-use pilotlight_node::{GrantKind, PaymentStatus, SafeUntilReason, StageEnd, StageName, WakeRecord, warn_at};
-use pilotlight_store::Store;
+use pilotlight_node::{GrantKind, PaymentStatus, SafeUntilReason, warn_at};
 
 /// LDK goes on chain so many blocks before an incoming payment runs out (its `CLTV_CLAIM_BUFFER`).
 const CLAIM_BUFFER: u32 = 36;
@@ -19,60 +18,6 @@ const CLAIM_BUFFER: u32 = 36;
 const GRACE: u32 = 3;
 
 const HOUR_MS: u64 = 60 * 60 * 1000;
-
-fn looked(wake: &WakeRecord) {
-    assert_eq!(
-        wake.stage(StageName::Chain).unwrap().end,
-        StageEnd::Done,
-        "{wake:#?}"
-    );
-}
-
-/// Reads or writes a payment's row past the wallet, which must be closed.
-fn row(stage: &Stage, hash: &str, put: Option<&[u8]>) -> Vec<u8> {
-    let store = Store::open(stage.config.data_dir.join("store")).unwrap();
-    let was = KVStoreSync::read(&store, "pilotlight", "payment", hash).unwrap();
-    if let Some(bytes) = put {
-        KVStoreSync::write(&store, "pilotlight", "payment", hash, bytes.to_vec()).unwrap();
-    }
-    store.close().unwrap();
-    was
-}
-
-/// A wallet that a payment of 100,000 sat has reached, and whose LSP went away before it could hear the preimage. Gives the
-/// payment's hash.
-async fn reached() -> (Stage, OutPoint, String) {
-    let stage = Stage::with_channel().await;
-    let lsp = stage.devnet.lsp().unwrap();
-    let lifecycle = stage.lifecycle();
-    let node = lifecycle.enter_foreground().await.unwrap();
-    stage.usable(&node).await;
-    // The LSP must have something to pay with.
-    common::cheat::pay(&stage, &node, 220_000).await;
-    common::cheat::calm(&node).await;
-    let invoice = node.create_invoice(Some(100_000_000), "rent").await.unwrap();
-    let hash = invoice.payment_hash.clone();
-    lifecycle.enter_background().await.unwrap();
-
-    // While its row is damaged, the wallet does not claim it: LDK is told that the event could not be handled.
-    let good = row(&stage, &hash, Some(b"damaged"));
-    let lifecycle = stage.lifecycle();
-    let node = lifecycle.enter_foreground().await.unwrap();
-    stage.usable(&node).await;
-    lsp.pay(&invoice.bolt11, None).await.unwrap();
-    until("the payment to arrive", || {
-        let moment = node.safety().safe_until;
-        moment.is_some_and(|moment| moment.reason == SafeUntilReason::IncomingPayment)
-    })
-    .await;
-    let funding = lsp.channels()[0].funding.unwrap();
-    // Both sides are bound to it when nothing of it moves any more, which is what a wake waits for.
-    looked(&lifecycle.wake(grant(GrantKind::Refresh, 30)).await);
-    lifecycle.enter_background().await.unwrap();
-    lsp.stop().await.unwrap();
-    row(&stage, &hash, Some(&good));
-    (stage, funding, hash)
-}
 
 async fn spender(stage: &Stage, output: &OutPoint) -> Option<Seen> {
     stage.devnet.spender(output).await.unwrap()
@@ -94,7 +39,7 @@ async fn taken(stage: &Stage, commitment: &Seen, sat: u64) -> Option<Seen> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_payment_that_the_lsp_never_heard_was_claimed_is_claimed_on_chain_in_time() {
-    let (stage, funding, hash) = reached().await;
+    let (stage, funding, hash) = reached(0).await;
 
     // The wake claims it; nobody hears of it.
     let wake = stage.wake(GrantKind::Refresh, 30).await;

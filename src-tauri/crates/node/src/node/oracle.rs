@@ -70,20 +70,29 @@ pub struct Digest {
     pub watched: Vec<String>,
     /// What the sweeper follows: the outputs, and how far they are.
     pub sweeps: Vec<String>,
-    /// The outputs that the transactions on their way out would spend.
+    /// The outputs that the transactions on their way out would spend, but for the on-chain wallet's coins: any of them may
+    /// pay a fee.
     pub spends: BTreeSet<OutPoint>,
+    /// Those of them that are in no block. Whoever knows the chain moves them here.
+    pub early: BTreeSet<OutPoint>,
     /// What LDK said to its event handler since the last digest, without order.
     pub events: Vec<String>,
 }
 
 impl Digest {
-    /// The digest as a source has it that sees blocks and nothing else: without the on-chain wallet's unconfirmed part, which
-    /// is its list of payments and its balance as the mempool makes them. Everything else stays: what is confirmed, block by
-    /// block, and all of LDK, which acts on blocks alone.
+    /// The digest as a source has it that sees blocks and nothing else. Left out is
+    /// * what the mempool makes of the on-chain wallet: its list of payments and its balance as they are with unconfirmed
+    ///   transactions;
+    /// * what would spend an output that is in no block. LDK gives such a claim up when it is told of the fork at which the
+    ///   chain was reorganised, as a reader of blocks does, and keeps it when it is told of the new tip alone; it makes the
+    ///   claim anew when the output is in a block again.
+    ///
+    /// Everything else stays: what is confirmed, block by block, and all of LDK, which acts on blocks alone.
     #[must_use]
     pub fn confirmed_only(&self) -> Self {
         Self {
             onchain: Vec::new(),
+            early: BTreeSet::new(),
             ..self.clone()
         }
     }
@@ -118,6 +127,11 @@ impl Digest {
             lines.extend(list.iter().map(|line| format!("{name} {line}")));
         }
         lines.extend(self.spends.iter().map(|outpoint| format!("spends {outpoint}")));
+        lines.extend(
+            self.early
+                .iter()
+                .map(|outpoint| format!("spends, early, {outpoint}")),
+        );
         lines
     }
 }
@@ -174,7 +188,9 @@ impl AtRest {
     /// # Errors
     /// Typed by cause.
     pub async fn sync(&self, depth: Depth) -> Result<Checkpoint> {
+        self.node.handler.chain_is_known(false);
         let tip = self.node.chain.sync(&self.node.round(depth)).await?;
+        self.node.handler.chain_is_known(true);
         Ok(self.node.lightning_synced(tip))
     }
 
@@ -283,6 +299,11 @@ impl AtRest {
             .map(|watched| format!("{}", watched.txid));
         let outgoing = self.outgoing();
         let inputs = outgoing.iter().flat_map(|transaction| &transaction.input);
+        let ours = node.wallet.coins();
+        let spends = inputs
+            .map(|input| input.previous_output)
+            .filter(|outpoint| !ours.contains(outpoint))
+            .collect();
         let mut events = std::mem::take(&mut *lock(&self.said));
         events.sort_unstable();
         Digest {
@@ -319,7 +340,8 @@ impl AtRest {
                         )
                     }),
             ),
-            spends: inputs.map(|input| input.previous_output).collect(),
+            spends,
+            early: BTreeSet::new(),
             events,
         }
     }
@@ -330,6 +352,14 @@ impl AtRest {
     /// [`ErrorCode::StorageFailed`].
     pub async fn close(self) -> Result<()> {
         self.node.persist().await?;
+        self.abandon()
+    }
+
+    /// Closes the store, and leaves on disk what is there: the process was ended by somebody else.
+    ///
+    /// # Errors
+    /// [`ErrorCode::StorageFailed`].
+    pub fn abandon(self) -> Result<()> {
         let closed = self.node.store.close();
         closed.map_err(|e| Error::new(ErrorCode::StorageFailed, format!("store: {e}")))
     }

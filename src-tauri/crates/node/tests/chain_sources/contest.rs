@@ -1,17 +1,19 @@
 //! The contestants, and a look at the chain that must show the same to all of them.
 
 use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use bitcoin::{OutPoint, Transaction};
-use pilotlight_devnet::Electrs;
+use bitcoin::{Amount, OutPoint, Transaction};
+use pilotlight_devnet::{Electrs, Line};
 use pilotlight_node::oracle::{AtRest, Digest, Engine};
 use pilotlight_node::{ChainChoice, Config, Depth};
 
-use crate::common::faces::Face;
-use crate::common::{Stage, copy};
+use crate::common::Stage;
 
 /// A chain source: its name, which engine, how closely it looks, and how the wallet is told of it.
-type Source = (&'static str, Engine, Depth, fn(&mut Config, &Props));
+pub type Source = (&'static str, Engine, Depth, fn(&mut Config, &Props));
 
 /// The oracle first.
 const SOURCES: [Source; 7] = [
@@ -29,13 +31,33 @@ const SOURCES: [Source; 7] = [
     ("filters", Engine::Filters, Depth::Quick, on_filters),
 ];
 
+/// What an output is worth that is there to pay a commitment's fee by (BOLT 3).
+const ANCHOR: Amount = Amount::from_sat(330);
+
 /// What sources need besides the devnet.
-struct Props {
-    /// The devnet's Bitcoin peer, and the same by another address: two peers that must agree.
-    peers: [std::net::SocketAddr; 2],
-    _face: Face,
+pub struct Props {
+    /// The devnet's Bitcoin peer by two addresses: two peers that must agree.
+    peers: [Line; 2],
     /// A real Electrum server, unless this machine has none and says so.
     electrs: Option<Electrs>,
+}
+
+impl Props {
+    async fn of(stage: &Stage) -> Self {
+        let real = stage.devnet.p2p_address();
+        Self {
+            peers: [Line::to(real).await.unwrap(), Line::to(real).await.unwrap()],
+            electrs: if Electrs::wanted("chain sources over Electrum") {
+                Some(Electrs::start(&stage.devnet).await.unwrap())
+            } else {
+                None
+            },
+        }
+    }
+
+    fn has(&self, source: &Source) -> bool {
+        self.electrs.is_some() || !matches!(source.1, Engine::SerialElectrum | Engine::Electrum)
+    }
 }
 
 fn on_esplora(_: &mut Config, _: &Props) {}
@@ -50,63 +72,108 @@ fn on_electrum(config: &mut Config, props: &Props) {
 
 fn on_filters(config: &mut Config, props: &Props) {
     config.chain = ChainChoice::Filters {
-        peers: props.peers.iter().map(|peer| (*peer).into()).collect(),
+        peers: props.peers.iter().map(|peer| peer.address().into()).collect(),
         required: 2,
         proxy: None,
     };
 }
 
-struct Contestant {
-    name: &'static str,
+/// One copy of the wallet, and its source.
+pub struct Contestant {
+    pub name: &'static str,
     engine: Engine,
     depth: Depth,
     config: Config,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
+    /// What LDK said since the last look, by a sync that was not one.
+    said: Mutex<BTreeSet<String>>,
+}
+
+impl Contestant {
+    fn new((name, engine, depth, tell): Source, stage: &Stage, props: &Props) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = stage.config.clone();
+        dir.path().clone_into(&mut config.data_dir);
+        tell(&mut config, props);
+        Self {
+            name,
+            engine,
+            depth,
+            config,
+            dir,
+            said: Mutex::default(),
+        }
+    }
+
+    pub fn open(&self) -> AtRest {
+        AtRest::open(&self.config, self.engine).unwrap()
+    }
+
+    pub async fn sync(&self, wallet: &AtRest) -> pilotlight_node::Result<()> {
+        wallet.sync(self.depth).await.map(drop)
+    }
+
+    /// Lets LDK act on what it heard, and writes it down. What it said is compared at the next look.
+    pub async fn end(&self, wallet: AtRest) {
+        wallet.handle_events().await;
+        self.said.lock().unwrap().extend(wallet.digest().events);
+        wallet.close().await.unwrap();
+    }
 }
 
 /// Copies of one wallet, each with its own source.
 pub struct Contest<'a> {
-    stage: &'a Stage,
-    contestants: Vec<Contestant>,
-    props: Props,
+    pub stage: &'a Stage,
+    pub contestants: Vec<Contestant>,
+    props: Arc<Props>,
 }
 
 impl<'a> Contest<'a> {
     /// Copies of the stage's wallet, which must be closed.
     pub async fn new(stage: &'a Stage) -> Self {
-        let real = stage.devnet.p2p_address();
-        let face = Face::honest(real).await;
-        let props = Props {
-            peers: [real, face.address],
-            _face: face,
-            electrs: if Electrs::wanted("chain sources over Electrum") {
-                Some(Electrs::start(&stage.devnet).await.unwrap())
-            } else {
-                None
-            },
-        };
-        let there = |source: &&Source| {
-            props.electrs.is_some() || !matches!(source.1, Engine::SerialElectrum | Engine::Electrum)
-        };
-        let contestants = SOURCES.iter().filter(there).map(|(name, engine, depth, tell)| {
-            let dir = tempfile::tempdir().unwrap();
-            copy(&stage.config.data_dir, dir.path());
-            let mut config = stage.config.clone();
-            dir.path().clone_into(&mut config.data_dir);
-            tell(&mut config, &props);
-            Contestant {
-                name,
-                engine: *engine,
-                depth: *depth,
-                config,
-                _dir: dir,
-            }
-        });
+        Self::copied(stage, Arc::new(Props::of(stage).await))
+    }
+
+    /// Fresh copies of the stage's wallet, which has seen nothing of what this contest saw.
+    pub fn afresh(&self) -> Self {
+        Self::copied(self.stage, Arc::clone(&self.props))
+    }
+
+    fn copied(stage: &'a Stage, props: Arc<Props>) -> Self {
+        let contest = Self::between_strangers(stage, props);
+        for contestant in &contest.contestants {
+            copy(&stage.config.data_dir, contestant.dir.path());
+        }
+        contest
+    }
+
+    /// The stage's wallet brought back from its words, by followers of the chain that know nothing.
+    pub async fn of_the_words(stage: &'a Stage) -> Self {
+        let contest = Self::between_strangers(stage, Arc::new(Props::of(stage).await));
+        for contestant in &contest.contestants {
+            let seed = "seed.json";
+            std::fs::copy(stage.config.data_dir.join(seed), contestant.dir.path().join(seed)).unwrap();
+        }
+        contest
+    }
+
+    fn between_strangers(stage: &'a Stage, props: Arc<Props>) -> Self {
+        let there = SOURCES.into_iter().filter(|source| props.has(source));
+        let contestants = there.map(|source| Contestant::new(source, stage, &props));
         Self {
             stage,
             contestants: contestants.collect(),
             props,
         }
+    }
+
+    /// From now on every answer of every server takes so long.
+    pub fn set_rtt(&self, rtt: Duration) {
+        self.stage.devnet.set_rtt(rtt);
+        let lines = self.props.peers.iter();
+        lines
+            .chain(self.props.electrs.as_ref().map(Electrs::line))
+            .for_each(|line| line.set_rtt(rtt));
     }
 
     /// Every contestant looks at the chain, and all see the same.
@@ -133,42 +200,81 @@ impl<'a> Contest<'a> {
             );
         }
         let (oracle, outgoing) = oracle.unwrap();
-        // For all of them: what the oracle would send. Much of it is refused, being sent already or too early.
-        for transaction in outgoing {
-            let _ = self.stage.devnet.broadcast(&transaction).await;
-        }
+        self.send(&outgoing).await;
         oracle
+    }
+
+    /// For all of them: what the oracle would send. Much of it is refused, being sent already or too early.
+    async fn send(&self, outgoing: &[Transaction]) {
+        for transaction in outgoing {
+            let _ = self.stage.devnet.broadcast(transaction).await;
+        }
     }
 
     /// One contestant's look: its wallet is opened, brought to the tip and closed, as in a wake.
     async fn look_of(&self, contestant: &Contestant, what: &str) -> (Digest, Vec<Transaction>) {
-        let wallet = AtRest::open(&contestant.config, contestant.engine).unwrap();
-        wallet
-            .sync(contestant.depth)
+        let wallet = contestant.open();
+        contestant
+            .sync(&wallet)
             .await
             .unwrap_or_else(|e| panic!("{what}: {}: {}", contestant.name, e.detail()));
         wallet.handle_events().await;
         let mut digest = wallet.digest();
+        let before = std::mem::take(&mut *contestant.said.lock().unwrap());
+        if !before.is_empty() {
+            // What was said twice because of a way back counts once.
+            digest.events = before.into_iter().chain(digest.events).collect();
+            digest.events.sort_unstable();
+            digest.events.dedup();
+        }
         let outgoing = wallet.outgoing();
-        digest.spends = self.in_time(&outgoing).await;
+        let in_time = self.in_time(&outgoing).await;
+        digest.spends.retain(|outpoint| in_time.contains(outpoint));
+        for outpoint in std::mem::take(&mut digest.spends) {
+            let parent = self.stage.devnet.transaction(&outpoint.txid).await.unwrap();
+            let confirmed = parent.is_some_and(|parent| parent.height.is_some());
+            let place = if confirmed {
+                &mut digest.spends
+            } else {
+                &mut digest.early
+            };
+            place.insert(outpoint);
+        }
         wallet.close().await.unwrap();
         (digest, outgoing)
     }
 
     /// The outputs that would be spent. The oracle tells of the tip before it tells of what was confirmed under it, and LDK
-    /// then wants to send what is too late: what spends an output that is spent in a block, and what spends from that.
+    /// then wants to send what is too late: what is in a block already, what spends an output that is spent in one, what pays
+    /// a fee for what is in one, and whatever spends from those.
     async fn in_time(&self, outgoing: &[Transaction]) -> BTreeSet<OutPoint> {
+        let devnet = &self.stage.devnet;
         let (mut late, mut spends) = (BTreeSet::new(), BTreeSet::new());
         for transaction in outgoing {
+            let txid = transaction.compute_txid();
+            if devnet
+                .transaction(&txid)
+                .await
+                .unwrap()
+                .is_some_and(|seen| seen.height.is_some())
+            {
+                continue;
+            }
             let mut too_late = false;
             for input in &transaction.input {
                 let outpoint = input.previous_output;
-                let spender = self.stage.devnet.spender(&outpoint).await.unwrap();
-                too_late |=
-                    late.contains(&outpoint.txid) || spender.is_some_and(|seen| seen.height.is_some());
+                let spender = devnet.spender(&outpoint).await.unwrap();
+                let parent = devnet.transaction(&outpoint.txid).await.unwrap();
+                let anchor = parent.is_some_and(|parent| {
+                    let output = &parent.transaction.output[outpoint.vout as usize];
+                    parent.height.is_some() && output.value == ANCHOR
+                });
+                too_late |= anchor
+                    || late.contains(&outpoint.txid)
+                    || spender.is_some_and(|seen| seen.height.is_some());
             }
             if too_late {
-                late.insert(transaction.compute_txid());
+                late.insert(txid);
             } else {
                 spends.extend(transaction.input.iter().map(|input| input.previous_output));
             }
@@ -178,5 +284,60 @@ impl<'a> Contest<'a> {
 
     pub async fn mine(&self, blocks: u32) {
         self.stage.devnet.mine(blocks).await.unwrap();
+    }
+
+    /// Reorganisations of 1, 3 and 10 blocks, each across what stands in the tip's block now; and two after which it is in no
+    /// block, and then in another one.
+    pub async fn turns(&self, what: &str) -> Digest {
+        let (devnet, mut deep) = (&self.stage.devnet, 1);
+        for depth in [1, 3] {
+            self.mine(depth - deep).await;
+            devnet.reorg(depth).await.unwrap();
+            self.look(&format!("{what}: in another block, {depth} reorganised"))
+                .await;
+            devnet.reorg_empty(depth + 1).await.unwrap();
+            self.look(&format!("{what}: in no block, {depth} reorganised"))
+                .await;
+            self.mine(1).await;
+            self.look(&format!("{what}: back in a block")).await;
+            deep = 1;
+        }
+        self.mine(9).await;
+        self.look(&format!("{what}: ten deep")).await;
+        devnet.reorg(10).await.unwrap();
+        self.look(&format!("{what}: in another block, 10 reorganised"))
+            .await
+    }
+}
+
+/// One wallet that sees everything first, apart from the contest. What it sends is in the mempool.
+pub struct Scout<'a> {
+    contest: Contest<'a>,
+}
+
+impl<'a> Scout<'a> {
+    /// A fresh copy of the contest's wallet.
+    pub fn of(contest: &Contest<'a>) -> Self {
+        let mut contest = contest.afresh();
+        contest.contestants.truncate(1);
+        Self { contest }
+    }
+
+    /// Looks at the chain, and sends what there is to send.
+    pub async fn look(&self) -> Digest {
+        self.contest.look("the scout").await
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            std::fs::create_dir_all(&to).unwrap();
+            copy(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod cheat;
 pub mod faces;
+pub mod hanging;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -83,6 +84,22 @@ impl Stage {
         self.devnet.mine(1).await.unwrap();
         node.sync().await.unwrap();
         assert_eq!(node.balances().onchain_confirmed_sat, sat);
+    }
+
+    /// Pays so many coins to the wallet, each of 100,000 sat, and lets it see that: fees of several claims at once.
+    pub async fn fund_coins(&self, node: &Node, coins: u32) {
+        if coins == 0 {
+            return;
+        }
+        for _ in 0..coins {
+            let address: Address<_> = node.new_address().await.unwrap().parse().unwrap();
+            self.devnet
+                .fund(&address.assume_checked(), Amount::from_sat(100_000))
+                .await
+                .unwrap();
+        }
+        self.devnet.mine(1).await.unwrap();
+        node.sync().await.unwrap();
     }
 
     /// Waits until the wallet's channel can be used.
