@@ -337,6 +337,7 @@ describe('pilot light', () => {
         level: 'watch' as const,
         degraded: ['memory' as const],
         wants_processing: true,
+        reports: ['127.0.0.1:1234 sent a false filter and is not asked again'],
       }));
     };
     await open('full', '/sync', { ...demo, wakes });
@@ -344,6 +345,7 @@ describe('pilot light', () => {
     expect(byId('metric-level').textContent).toContain('Only the chain');
     expect(byId('metric-wants_processing')).toBeTruthy();
     expect(byId('metric-requests').textContent).toContain('14');
+    expect(byId('wake-reports').textContent).toContain('127.0.0.1:1234 sent a false filter');
   });
 });
 

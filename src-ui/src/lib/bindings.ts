@@ -899,6 +899,11 @@ export type WakeRecord = {
 	safe_until_reason?: SafeUntilReason | null,
 	/**  Channel partners that tried to cheat and whose money is not secured yet, as known at the end of this wake. */
 	breaches?: number,
+	/**
+	 *  What else a person should know: which peer was caught in a lie and is not asked again, for one. At most eight sentences
+	 *  of at most 400 characters, with names of strangers in them.
+	 */
+	reports?: string[],
 };
 
 /**  Where the wallet stands. */

@@ -94,6 +94,7 @@ function wake(id: number, startedAt: number, change: Partial<WakeRecord> = {}): 
     next_at_ms: startedAt + 2 * HOUR,
     safe_until_ms: startedAt + took + SAFE_FOR,
     safe_until_reason: 'old_balance',
+    reports: [],
     ...change,
   };
 }

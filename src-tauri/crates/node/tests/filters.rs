@@ -4,11 +4,19 @@
 
 mod common;
 
-use std::time::Duration;
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
+use bitcoin::p2p::message::NetworkMessage;
+use bitcoin::{BlockHash, Txid};
+use common::cheat::{Betrayed, betrayed, penalty};
 use common::faces::Face;
 use common::{Stage, until};
-use pilotlight_node::{ChainChoice, PaymentStatus};
+use pilotlight_node::{
+    ChainChoice, ErrorCode, GrantKind, PaymentStatus, StageEnd, StageName, WakeOutcome, WakeRecord,
+};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -65,4 +73,153 @@ async fn a_wallet_funds_opens_pays_force_closes_and_sweeps_on_filters_alone() {
     assert_eq!(balances.total_sat, balances.onchain_confirmed_sat, "{balances:?}");
     assert_eq!(stage.devnet.traffic().requests, 0, "nobody asked the server");
     lifecycle.enter_background().await.unwrap();
+}
+
+/// A wallet on filters that slept while a revoked commitment was put in a block, which has some blocks above it.
+struct Cheated {
+    stage: Stage,
+    cheat: Txid,
+    /// The block with the cheat.
+    height: u32,
+    block: BlockHash,
+    /// The block before it.
+    before: BlockHash,
+}
+
+async fn cheated(blocks_above: u32) -> Cheated {
+    let stage = Stage::with_channel().await;
+    let Betrayed { old, node_id, .. } = betrayed(&stage).await;
+    stage.devnet.lsp().unwrap().stop().await.unwrap();
+    stage.devnet.mine(20).await.unwrap();
+    let (_, before) = stage.devnet.tip().await.unwrap();
+    let cheat = old.force_close(node_id).await.unwrap();
+    stage.devnet.mine(1).await.unwrap();
+    let (height, block) = stage.devnet.tip().await.unwrap();
+    stage.devnet.mine(blocks_above).await.unwrap();
+    Cheated {
+        stage,
+        cheat,
+        height,
+        block,
+        before,
+    }
+}
+
+impl Cheated {
+    /// One wake with these peers. The cheat is found and punished, and the liar is on record.
+    async fn is_punished(&mut self, peers: &[SocketAddr], liar: &Face, words: &str) -> WakeRecord {
+        on_filters(&mut self.stage, peers, 2);
+        let wake = self.stage.wake(GrantKind::Refresh, 30).await;
+        assert_eq!(
+            wake.stage(StageName::Chain).unwrap().end,
+            StageEnd::Done,
+            "{wake:#?}"
+        );
+        assert_eq!(wake.breaches, 1, "{wake:#?}");
+        assert_eq!(penalty(&self.stage, self.cheat).await.height, None, "sent");
+        let name = liar.address.to_string();
+        assert!(
+            wake.reports
+                .iter()
+                .any(|report| report.contains(&name) && report.contains(words)),
+            "{wake:#?}"
+        );
+        wake
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cheat_behind_a_false_filter_is_punished_and_the_liar_is_on_record() {
+    let mut cheated = cheated(20).await;
+    let real = cheated.stage.devnet.p2p_address();
+    let liar = Face::hiding(real, cheated.block, cheated.height).await;
+    let wake = cheated
+        .is_punished(&[liar.address, real], &liar, "is not asked again")
+        .await;
+    assert_eq!(wake.reports.len(), 1, "{wake:#?}");
+    // What was said once is not said again; that one peer is too few, is said by name.
+    cheated.stage.devnet.mine(1).await.unwrap();
+    let wake = cheated.stage.wake(GrantKind::Refresh, 30).await;
+    let error = wake.error.as_ref().unwrap();
+    assert_eq!(
+        (wake.outcome, error.code),
+        (WakeOutcome::Failed, ErrorCode::ChainSyncFailed)
+    );
+    assert!(error.detail.contains(&liar.address.to_string()), "{wake:#?}");
+    assert_eq!(wake.breaches, 1, "what was known is not forgotten");
+    // With another peer in its place all goes on.
+    let third = Face::honest(real).await;
+    on_filters(&mut cheated.stage, &[liar.address, real, third.address], 2);
+    let wake = cheated.stage.wake(GrantKind::Refresh, 30).await;
+    assert_eq!(
+        wake.stage(StageName::Chain).unwrap().end,
+        StageEnd::Done,
+        "{wake:#?}"
+    );
+    assert!(wake.reports.is_empty(), "{wake:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cheat_whose_block_is_withheld_is_punished_and_who_withholds_it_is_on_record() {
+    let mut cheated = cheated(20).await;
+    let (real, hidden) = (cheated.stage.devnet.p2p_address(), cheated.block);
+    let liar = Face::changing(real, move |message, _| match message {
+        NetworkMessage::Block(block) if block.block_hash() == hidden => None,
+        other => Some(other),
+    })
+    .await;
+    let words = format!("did not give block {}", cheated.height);
+    let wake = cheated.is_punished(&[liar.address, real], &liar, &words).await;
+    let chain = wake.stage(StageName::Chain).unwrap();
+    assert!(chain.duration_ms < 12_000, "half a wake is too much: {wake:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cheat_above_the_tip_that_a_peer_shows_is_punished_and_the_peer_is_on_record() {
+    // A few blocks are read whole; for many, another peer takes its place.
+    for (above, with_third) in [(4, false), (30, true)] {
+        let mut cheated = cheated(above).await;
+        let real = cheated.stage.devnet.p2p_address();
+        let hidden = Mutex::new(HashSet::from([cheated.before]));
+        let liar = Face::changing(real, move |message, _| {
+            Some(match message {
+                NetworkMessage::Headers(mut headers) => {
+                    let mut hidden = hidden.lock().unwrap();
+                    headers.retain(|header| {
+                        let hide = hidden.contains(&header.prev_blockhash);
+                        if hide {
+                            hidden.insert(header.block_hash());
+                        }
+                        !hide
+                    });
+                    NetworkMessage::Headers(headers)
+                }
+                other => other,
+            })
+        })
+        .await;
+        let third = Face::honest(real).await;
+        let mut peers = vec![liar.address, real];
+        peers.extend(with_third.then_some(third.address));
+        let words = format!("does not show the newest {} blocks", above + 1);
+        cheated.is_punished(&peers, &liar, &words).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wake_among_silent_peers_ends_in_time_and_says_why() {
+    let mut stage = Stage::with_channel().await;
+    let (one, two) = (Face::silent().await, Face::silent().await);
+    on_filters(&mut stage, &[one.address, two.address], 2);
+    let begun = Instant::now();
+    let wake = stage.wake(GrantKind::Refresh, 30).await;
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert_eq!(wake.outcome, WakeOutcome::Failed, "{wake:#?}");
+    let chain = wake.stage(StageName::Chain).unwrap();
+    assert_eq!(
+        chain.error.as_ref().unwrap().code,
+        ErrorCode::SyncTimeout,
+        "{wake:#?}"
+    );
+    assert!(wake.safe_until_ms.is_some(), "what was known is not forgotten");
 }

@@ -174,6 +174,11 @@ impl WatchNode {
         self.chain.requests()
     }
 
+    /// What the chain source has to tell of others, each once.
+    pub fn take_reports(&self) -> Vec<String> {
+        self.chain.take_reports()
+    }
+
     /// Monitors there are.
     pub fn monitors(&self) -> usize {
         self.watching.chain_monitor.list_monitors().len()

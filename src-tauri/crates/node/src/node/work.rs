@@ -51,6 +51,10 @@ impl Work for Node {
         self.chain_requests() + self.peers.attempts() + self.gossip.requests()
     }
 
+    fn take_reports(&self) -> Vec<String> {
+        self.chain.take_reports()
+    }
+
     async fn chain(&self, look: &Look<'_>) -> Result<Did> {
         if let Some(known) = look.known {
             match self.still_at(known).await {
@@ -164,6 +168,10 @@ impl Work for WatchNode {
 
     fn requests(&self) -> u64 {
         self.chain_requests()
+    }
+
+    fn take_reports(&self) -> Vec<String> {
+        WatchNode::take_reports(self)
     }
 
     async fn chain(&self, look: &Look<'_>) -> Result<Did> {

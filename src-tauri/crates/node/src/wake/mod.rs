@@ -1,8 +1,8 @@
 //! The background engine: what one wake does, within its grant, and the record it leaves.
 //!
 //! `plan` says what comes next and what is left, from what `conditions`, `costs` and `journal` know; `budget` says how much
-//! time there is, `run` spends it stage by stage on what `work` drives, `record` is the row of metrics, `history` keeps the
-//! rows, `policy` says when to come again. `safe_until` says before which moment somebody must have looked, `safety` keeps
+//! time there is, `run` spends it stage by stage on what `work` drives, `record` is the row of metrics, `reports` what it
+//! tells of others, `history` keeps the rows, `policy` says when to come again. `safe_until` says before which moment somebody must have looked, `safety` keeps
 //! that and says when to warn. Who may open the node is decided in `lifecycle`.
 
 pub mod budget;
@@ -14,6 +14,7 @@ pub mod journal;
 pub mod plan;
 pub mod policy;
 mod record;
+mod reports;
 mod run;
 pub mod safe_until;
 pub mod safety;

@@ -242,6 +242,10 @@ pub struct WakeRecord {
     /// Channel partners that tried to cheat and whose money is not secured yet, as known at the end of this wake.
     #[serde(default)]
     pub breaches: u32,
+    /// What else a person should know: which peer was caught in a lie and is not asked again, for one. At most eight sentences
+    /// of at most 400 characters, with names of strangers in them.
+    #[serde(default)]
+    pub reports: Vec<String>,
 }
 
 impl WakeRecord {
@@ -277,6 +281,7 @@ impl WakeRecord {
             safe_until_ms: None,
             safe_until_reason: None,
             breaches: 0,
+            reports: Vec::new(),
         }
     }
 
@@ -299,6 +304,7 @@ mod tests {
             degraded: vec![Degraded::Memory],
             wants_processing: true,
             requests: 7,
+            reports: vec!["a peer lied".into()],
             ..WakeRecord::begin(1, GrantKind::Refresh, WakeReason::Test, 30_000, 1)
         };
         record.stages.push(StageRecord {
@@ -317,6 +323,7 @@ mod tests {
             "degraded",
             "wants_processing",
             "requests",
+            "reports",
         ] {
             assert!(fields.remove(later).is_some(), "{later}");
         }

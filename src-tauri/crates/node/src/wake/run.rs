@@ -21,7 +21,7 @@ use super::record::{
 };
 use super::safety::Safety;
 use super::work::{BlockCounter, Channels, Did, Look, Work};
-use super::{Blocks, Grant, WakeProgress};
+use super::{Blocks, Grant, WakeProgress, reports};
 use crate::backoff::{Asker, Backoffs, Endpoint};
 use crate::chain::Terms;
 use crate::clock::millis;
@@ -190,6 +190,7 @@ impl<I: Instruments> Wake<I> {
         }
         self.record.channels_updated = moved(&self.channels_before, &wallet.channels());
         self.record.requests = wallet.requests().saturating_sub(self.requests_at_start);
+        self.record.reports = reports::kept(&wallet.take_reports());
         let left = self.stakes.left;
         self.stakes = Stakes {
             left,

@@ -102,6 +102,9 @@ impl Work for Scripted {
     fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
     }
+    fn take_reports(&self) -> Vec<String> {
+        vec!["a peer\u{1b} lied".into()]
+    }
     async fn chain(&self, look: &Look<'_>) -> Result<Did> {
         let Look { known, counter, .. } = *look;
         if known == Some(self.tip.hash) {
@@ -541,6 +544,7 @@ fn what_was_done_before_the_cut_is_not_done_again() {
     let record = record.unwrap();
     assert_eq!(record.outcome, WakeOutcome::Completed, "{record:#?}");
     assert_eq!(record.stage(StageName::Chain).unwrap().end, StageEnd::StillHolds);
+    assert_eq!(record.reports, ["a peer lied"]);
     assert!(record.requests < first + wallet.requests.load(Ordering::Relaxed));
     // One block later it is looked at again.
     let later = Case { height: 4, ..case };

@@ -61,6 +61,9 @@ pub trait Work: Send + Sync {
     /// Requests and connections made since the wallet is up.
     fn requests(&self) -> u64;
 
+    /// What a person should know of and no error says, each once: [`crate::chain::Source::take_reports`].
+    fn take_reports(&self) -> Vec<String>;
+
     /// Looks at the chain, first of all at its tip.
     fn chain(&self, look: &Look<'_>) -> impl Future<Output = Result<Did>> + Send;
 

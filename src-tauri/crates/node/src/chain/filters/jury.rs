@@ -3,10 +3,15 @@
 //! A block whose filter not enough peers vouch for is not skipped and not trusted: it is read whole. So a peer that lies,
 //! alone, costs us bytes and its own good name, never a transaction.
 
+use std::time::Duration;
+
 use bitcoin::bip158::{FilterHash, FilterHeader};
 use bitcoin::block::Header;
 use bitcoin::{Block, Network};
+use futures::StreamExt;
 use futures::future::join_all;
+use futures::stream::FuturesUnordered;
+use tokio::time::timeout;
 
 use super::headers;
 use super::trail::{Trail, hashes, no_work};
@@ -18,6 +23,10 @@ use crate::error::{Error, ErrorCode, Result};
 
 /// Headers taken in at once, 1.6 MB: five months of blocks. Whoever is further behind takes several rounds.
 const AHEAD_LIMIT: usize = 10 * HEADERS_AT_ONCE;
+
+/// So long the first peer that is asked for a block has it to itself; then another one is asked as well. A block comes to a
+/// phone in a second or two; one that is withheld must not cost a wake half its time.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// A peer, and what it says the chain is.
 pub struct Juror {
@@ -169,7 +178,12 @@ async fn branch(wire: &mut Wire, known: &[Place], trail: &Trail, network: Networ
 impl Juror {
     /// Whether it has the whole branch.
     pub fn reaches(&self, branch: &Branch) -> bool {
-        self.branch.shares(branch) == branch.headers.len()
+        self.behind(branch) == 0
+    }
+
+    /// How many of the branch's blocks it does not have.
+    pub fn behind(&self, branch: &Branch) -> usize {
+        branch.headers.len() - self.branch.shares(branch)
     }
 }
 
@@ -285,16 +299,41 @@ impl Agreed {
     }
 }
 
-/// Gets a block from whoever gives it.
+/// Gets a block from whoever gives it first. Who was asked and did not is among the failures.
 ///
 /// # Errors
 /// The last peer's, if nobody does.
 pub async fn block(jurors: &mut [Juror], place: Place) -> (Result<Block>, Vec<Failure>) {
+    let mut others = jurors.iter_mut().filter(|juror| juror.wire.usable());
+    let (mut asked, mut silent) = (FuturesUnordered::new(), Vec::new());
     let mut failures: Vec<Failure> = Vec::new();
-    for juror in jurors.iter_mut().filter(|juror| juror.wire.usable()) {
-        match juror.wire.block(place.hash).await {
-            Ok(block) => return (Ok(block), failures),
-            Err(error) => failures.push((juror.wire.peer().clone(), error)),
+    loop {
+        let one_more = others.next().map(|juror| {
+            let peer = juror.wire.peer().clone();
+            silent.push(peer.clone());
+            asked.push(async move { (peer, juror.wire.block(place.hash).await) });
+        });
+        let answer = match one_more {
+            Some(()) => timeout(PATIENCE, asked.next()).await,
+            None => Ok(asked.next().await),
+        };
+        match answer {
+            Ok(Some((peer, Ok(block)))) => {
+                let slow = silent.into_iter().filter(|other| *other != peer).map(|other| {
+                    let error = super::wire::fault(&other, ErrorCode::SyncTimeout, "no block in time");
+                    (other, error)
+                });
+                failures.extend(slow);
+                return (Ok(block), failures);
+            }
+            Ok(Some((peer, Err(error)))) => {
+                silent.retain(|other| *other != peer);
+                failures.push((peer, error));
+            }
+            // Nobody is left.
+            Ok(None) => break,
+            // The next one is asked as well.
+            Err(_) => {}
         }
     }
     let error = failures.last().map_or_else(

@@ -175,7 +175,9 @@ impl FiltersSource {
     /// Bans a peer and says why.
     fn banned(&self, peer: &HostPort, why: &str) {
         lock(&self.book).lied(peer, why, clock::now_ms());
-        self.report(format!("{peer} is not asked any more for a day: {why}"));
+        self.report(format!(
+            "{peer} was caught in a lie and is not asked again for a day: {why}"
+        ));
     }
 
     /// The book on disk. That it could not be written is no reason to give up what was achieved.

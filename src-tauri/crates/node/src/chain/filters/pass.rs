@@ -35,6 +35,10 @@ const CHUNK_TIME: Duration = Duration::from_secs(2);
 /// have before the other, and some for a lie or two; more than that is a peer that must be replaced.
 const UNVOUCHED_LIMIT: usize = 12;
 
+/// A peer that lacks so many of the newest blocks is named. Two are found within a few minutes now and then, and are no
+/// reason to speak of anybody.
+const LAGGING: usize = 3;
+
 /// Lines that may break without having brought a filter, in one round.
 const BARREN_LINES: u32 = 3;
 
@@ -61,6 +65,7 @@ impl Pass<'_, '_, '_> {
             .trail
             .at(self.branch.fork)
             .and_then(|mark| mark.filter_header);
+        self.name_laggards();
         let (mut done, mut chunk) = (0u32, Chunk::new());
         while done < total {
             let required = self.source.settings.required;
@@ -196,7 +201,28 @@ impl Pass<'_, '_, '_> {
     async fn block(&mut self, place: Place) -> Result<Block> {
         let (block, failures) = jury::block(self.jurors, place).await;
         self.source.note(&failures);
+        let withheld = failures
+            .iter()
+            .filter(|(_, error)| block.is_ok() && error.code() != ErrorCode::ChainSyncFailed);
+        for (peer, _) in withheld {
+            let height = place.height;
+            self.source
+                .report(format!("{peer} did not give block {height}; another peer did"));
+        }
         block
+    }
+
+    /// Says who does not show blocks that another peer has: late, or hiding something.
+    fn name_laggards(&self) {
+        for juror in self.jurors.iter() {
+            let behind = juror.behind(self.branch);
+            if behind >= LAGGING {
+                self.source.report(format!(
+                    "{} does not show the newest {behind} blocks; another peer does",
+                    juror.wire.peer()
+                ));
+            }
+        }
     }
 
     /// Finds out who of those that disagree lied.
@@ -278,9 +304,6 @@ impl Pass<'_, '_, '_> {
             let what = "filters: the peers disagree on too many blocks, and none can be shown to lie";
             return Err(Error::new(ErrorCode::ChainSyncFailed, what));
         }
-        let names: Vec<String> = behind.iter().map(ToString::to_string).collect();
-        self.source
-            .report(format!("{} has not the newest blocks", names.join(" and ")));
         for peer in &behind {
             lock(&self.source.book).failed(peer);
             lock(&self.source.behind).push(peer.clone());
