@@ -3,6 +3,7 @@
 //! Start at [`Lifecycle`], the one owner of the node. Nothing here knows of Tauri, iOS or a screen.
 
 pub mod backoff;
+mod birthday;
 mod capsules;
 pub mod chain;
 mod clock;

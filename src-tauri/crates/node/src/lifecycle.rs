@@ -17,8 +17,10 @@ use tokio::sync::broadcast;
 use zeroize::Zeroizing;
 
 use crate::backoff::Backoffs;
+use crate::birthday::{self, Birthday};
 use crate::capsules::{self, CapsuleRestored, CapsuleSlot};
 use crate::chain::networks;
+use crate::clock;
 use crate::config::{ChainServer, Config};
 use crate::connection::{self, Connection, ConnectionStatus};
 use crate::error::{Error, ErrorCode, Result};
@@ -124,7 +126,7 @@ impl Lifecycle {
         passphrase: Option<&str>,
     ) -> Result<Zeroizing<String>> {
         let seed = Seed::generate(words, passphrase)?;
-        self.keep(&seed)?;
+        self.keep(&seed, Some(Birthday::Made(clock::now_ms())))?;
         Ok(seed.words())
     }
 
@@ -133,14 +135,32 @@ impl Lifecycle {
     /// # Errors
     /// [`ErrorCode::InvalidMnemonic`], and those of [`Self::create_wallet`].
     pub async fn restore_wallet(&self, words: &str, passphrase: Option<&str>) -> Result<()> {
-        self.keep(&Seed::parse(words, passphrase)?)
+        self.restore_wallet_since(words, passphrase, None).await
     }
 
-    fn keep(&self, seed: &Seed) -> Result<()> {
+    /// The same for somebody who knows that nothing in the blocks up to this height is the wallet's: a source that reads
+    /// every block need not read those. `None`: it is not known.
+    ///
+    /// # Errors
+    /// Those of [`Self::restore_wallet`].
+    pub async fn restore_wallet_since(
+        &self,
+        words: &str,
+        passphrase: Option<&str>,
+        height: Option<u32>,
+    ) -> Result<()> {
+        self.keep(&Seed::parse(words, passphrase)?, height.map(Birthday::Since))
+    }
+
+    fn keep(&self, seed: &Seed, birthday: Option<Birthday>) -> Result<()> {
         networks::claim(self.owner.started_with())?;
         let seeds = self.owner.seeds();
         match seeds.load()? {
-            Found::Nothing => seeds.keep(seed)?,
+            Found::Nothing => {
+                // First: one without a seed does no harm, and a seed never finds another's.
+                birthday::keep(&self.owner.started_with().data_dir, birthday)?;
+                seeds.keep(seed)?;
+            }
             Found::Seed(_) => return Err(Error::new(ErrorCode::WalletExists, "a seed is kept already")),
             Found::Unknown => return Err(Error::new(ErrorCode::Locked, "a seed may be kept already")),
         }

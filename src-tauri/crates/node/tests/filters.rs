@@ -6,7 +6,8 @@ mod common;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bitcoin::p2p::message::NetworkMessage;
@@ -15,7 +16,7 @@ use common::cheat::{Betrayed, betrayed, penalty};
 use common::faces::Face;
 use common::{Stage, until};
 use pilotlight_node::{
-    ChainChoice, ErrorCode, GrantKind, PaymentStatus, StageEnd, StageName, WakeOutcome, WakeRecord,
+    ChainChoice, ErrorCode, GrantKind, Lifecycle, PaymentStatus, StageEnd, StageName, WakeOutcome, WakeRecord,
 };
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -222,4 +223,109 @@ async fn a_wake_among_silent_peers_ends_in_time_and_says_why() {
         "{wake:#?}"
     );
     assert!(wake.safe_until_ms.is_some(), "what was known is not forgotten");
+}
+
+/// A peer that counts the filters it hands out.
+async fn counting(upstream: SocketAddr) -> (Face, Arc<AtomicUsize>) {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&count);
+    let face = Face::changing(upstream, move |message, _| {
+        if matches!(message, NetworkMessage::CFilter(_)) {
+            counter.fetch_add(1, Ordering::SeqCst);
+        }
+        Some(message)
+    })
+    .await;
+    (face, count)
+}
+
+/// A wallet that was never opened, on filters alone, on a chain of more than 2,000 blocks.
+async fn late() -> (Stage, [(Face, Arc<AtomicUsize>); 2]) {
+    let mut stage = Stage::new().await;
+    stage.devnet.lsp().unwrap().stop().await.unwrap();
+    stage.devnet.mine(2_000).await.unwrap();
+    let real = stage.devnet.p2p_address();
+    let faces = [counting(real).await, counting(real).await];
+    on_filters(&mut stage, &[faces[0].0.address, faces[1].0.address], 2);
+    (stage, faces)
+}
+
+fn filters(faces: &[(Face, Arc<AtomicUsize>)]) -> usize {
+    faces.iter().map(|(_, count)| count.load(Ordering::SeqCst)).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_wallet_asks_for_no_filters_below_its_beginning() {
+    let (stage, faces) = late().await;
+    let lifecycle = stage.lifecycle();
+    let node = lifecycle.enter_foreground().await.unwrap();
+    node.sync().await.unwrap();
+    assert_eq!(
+        node.checkpoint().unwrap().height,
+        stage.devnet.height().await.unwrap()
+    );
+    assert_eq!(filters(&faces), 0);
+
+    // A payment is found, also after its block was reorganised together with those in which the wallet began.
+    stage.fund(&node, 70_000).await;
+    stage.devnet.reorg(5).await.unwrap();
+    node.sync().await.unwrap();
+    stage.devnet.mine(1).await.unwrap();
+    node.sync().await.unwrap();
+    assert_eq!(node.balances().onchain_confirmed_sat, 70_000);
+    assert!(filters(&faces) < 30, "{}", filters(&faces));
+    lifecycle.enter_background().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_paid_a_new_wallet_before_it_saw_the_chain_is_found() {
+    let (stage, _faces) = late().await;
+    let lifecycle = stage.lifecycle();
+    let node = lifecycle.enter_foreground().await.unwrap();
+    let address: bitcoin::Address<_> = node.new_address().await.unwrap().parse().unwrap();
+    // The node may have begun to look by itself; either it began above and the payment is above that, or it did not.
+    let amount = bitcoin::Amount::from_sat(70_000);
+    stage
+        .devnet
+        .fund(&address.assume_checked(), amount)
+        .await
+        .unwrap();
+    stage.devnet.mine(10).await.unwrap();
+    node.sync().await.unwrap();
+    assert_eq!(node.balances().onchain_confirmed_sat, 70_000);
+    lifecycle.enter_background().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wallet_from_its_words_is_read_from_the_height_that_is_given() {
+    let (stage, faces) = late().await;
+    let lifecycle = stage.lifecycle();
+    let node = lifecycle.enter_foreground().await.unwrap();
+    node.sync().await.unwrap();
+    stage.fund(&node, 70_000).await;
+    let paid = stage.devnet.height().await.unwrap();
+    let words = lifecycle.reveal_words().await.unwrap();
+    lifecycle.enter_background().await.unwrap();
+    stage.devnet.mine(20).await.unwrap();
+
+    // From below the payment, from its very block, and from nowhere: from the first block.
+    for (since, found, most) in [
+        (Some(paid - 10), 70_000, 40),
+        (Some(paid), 0, 25),
+        (None, 70_000, 3_000),
+    ] {
+        let before = filters(&faces);
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = stage.config.clone();
+        dir.path().clone_into(&mut config.data_dir);
+        let lifecycle = Lifecycle::new(config);
+        lifecycle.restore_wallet_since(&words, None, since).await.unwrap();
+        let node = lifecycle.enter_foreground().await.unwrap();
+        node.sync().await.unwrap();
+        assert_eq!(node.balances().onchain_confirmed_sat, found, "{since:?}");
+        let asked = filters(&faces) - before;
+        assert!(asked < most, "{asked} filters, {since:?}");
+        assert!(since.is_some() || asked > 2_000, "{asked} filters");
+        lifecycle.enter_background().await.unwrap();
+    }
 }

@@ -8,6 +8,7 @@ use reqwest::Url;
 
 use super::filters::Settings;
 use super::{HostPort, electrum};
+use crate::birthday::Birthday;
 use crate::config::tls_or_loopback;
 use crate::error::{Error, ErrorCode, Result};
 
@@ -43,12 +44,13 @@ pub struct FilterPeers {
 
 impl FilterPeers {
     /// What the source needs to be told.
-    pub fn settings(&self, network: Network) -> Settings {
+    pub fn settings(&self, network: Network, birthday: Option<Birthday>) -> Settings {
         Settings {
             network,
             peers: self.peers.clone(),
             required: self.required,
             proxy: self.proxy,
+            birthday,
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::chain::{Checkpoint, Depth, ElectrumSource, EsploraSource, Source};
 use crate::config::{ChainChoice, Config};
 use crate::error::{Error, ErrorCode, Result};
 use crate::lock::lock;
+use crate::models::Direction;
 use crate::seed::{Found, SeedFile, SeedStore};
 
 /// Which source.
@@ -272,7 +273,11 @@ impl AtRest {
                 payment.id.clone(),
                 payment.direction,
                 payment.status,
-                payment.amount_msat,
+                // What is sent is counted without the fee, which only some servers tell when others' coins are among the
+                // inputs. The sums are in the balance, and in the transactions with their blocks.
+                payment
+                    .amount_msat
+                    .filter(|_| payment.direction == Direction::Received),
             )
         }));
         onchain.insert(0, format!("{balance:?}"));

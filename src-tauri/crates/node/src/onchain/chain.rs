@@ -91,6 +91,15 @@ impl OnchainWallet {
         self.lock().wallet.tx_graph().get_tx(*txid)
     }
 
+    /// Whether anybody was ever given an address to pay to.
+    pub fn address_given(&self) -> bool {
+        let inner = self.lock();
+        let kinds = [KeychainKind::External, KeychainKind::Internal];
+        kinds
+            .into_iter()
+            .any(|kind| inner.wallet.derivation_index(kind).is_some())
+    }
+
     /// The newest block the wallet knows of, with those before it.
     pub fn checkpoint(&self) -> CheckPoint {
         self.lock().wallet.latest_checkpoint()

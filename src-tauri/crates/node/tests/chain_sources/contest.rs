@@ -1,16 +1,16 @@
 //! The contestants, and a look at the chain that must show the same to all of them.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bitcoin::{Amount, OutPoint, Transaction};
+use futures::future::join_all;
 use pilotlight_devnet::{Electrs, Line};
 use pilotlight_node::oracle::{AtRest, Digest, Engine};
 use pilotlight_node::{ChainChoice, Config, Depth};
 
-use crate::common::Stage;
+use crate::common::{Stage, copy};
 
 /// A chain source: its name, which engine, how closely it looks, and how the wallet is told of it.
 pub type Source = (&'static str, Engine, Depth, fn(&mut Config, &Props));
@@ -176,20 +176,27 @@ impl<'a> Contest<'a> {
             .for_each(|line| line.set_rtt(rtt));
     }
 
-    /// Every contestant looks at the chain, and all see the same.
+    /// Every contestant looks at the chain, and all see the same. What the oracle would send is sent for all of them.
     pub async fn look(&self, what: &str) -> Digest {
+        let (digest, outgoing) = self.agree(what).await;
+        for transaction in &outgoing {
+            // Much of it is refused, being sent already or too early.
+            let _ = self.stage.devnet.broadcast(transaction).await;
+        }
+        digest
+    }
+
+    /// Every contestant looks at the chain, and all see the same. Gives the oracle's digest, and what it would send.
+    pub async fn agree(&self, what: &str) -> (Digest, Vec<Transaction>) {
         if let Some(electrs) = &self.props.electrs {
             electrs.settle().await.unwrap();
         }
-        let mut oracle: Option<(Digest, Vec<Transaction>)> = None;
-        for contestant in &self.contestants {
-            let (digest, outgoing) = self.look_of(contestant, what).await;
-            let Some((oracle, _)) = &oracle else {
-                oracle = Some((digest, outgoing));
-                continue;
-            };
+        let looks = self.contestants.iter().map(|one| self.look_of(one, what));
+        let mut seen = join_all(looks).await.into_iter();
+        let (oracle, outgoing) = seen.next().unwrap();
+        for (contestant, (digest, _)) in self.contestants[1..].iter().zip(seen) {
             let differences = if contestant.engine.sees_mempool() {
-                digest.differences(oracle)
+                digest.differences(&oracle)
             } else {
                 digest.confirmed_only().differences(&oracle.confirmed_only())
             };
@@ -199,16 +206,7 @@ impl<'a> Contest<'a> {
                 contestant.name
             );
         }
-        let (oracle, outgoing) = oracle.unwrap();
-        self.send(&outgoing).await;
-        oracle
-    }
-
-    /// For all of them: what the oracle would send. Much of it is refused, being sent already or too early.
-    async fn send(&self, outgoing: &[Transaction]) {
-        for transaction in outgoing {
-            let _ = self.stage.devnet.broadcast(transaction).await;
-        }
+        (oracle, outgoing)
     }
 
     /// One contestant's look: its wallet is opened, brought to the tip and closed, as in a wake.
@@ -326,18 +324,5 @@ impl<'a> Scout<'a> {
     /// Looks at the chain, and sends what there is to send.
     pub async fn look(&self) -> Digest {
         self.contest.look("the scout").await
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            std::fs::create_dir_all(&to).unwrap();
-            copy(&entry.path(), &to);
-        } else {
-            std::fs::copy(entry.path(), to).unwrap();
-        }
     }
 }

@@ -34,6 +34,7 @@ use super::filters::FiltersSource;
 use super::server::Server;
 use super::source::{Checkpoint, Depth, Round, Sent, Source, Tip};
 use crate::backoff::{Backoffs, Endpoint, Failure};
+use crate::birthday::{self, Birthday};
 use crate::clock;
 use crate::config::Config;
 use crate::error::{Error, ErrorCode, Result};
@@ -68,6 +69,8 @@ pub struct Failover {
 /// What sources are made with.
 struct Making {
     network: Network,
+    /// When the wallet was made, for a source that reads every block.
+    birthday: Option<Birthday>,
     store: Arc<Store>,
     memory: Arc<Memory>,
 }
@@ -118,6 +121,7 @@ impl Failover {
             slots,
             making: Making {
                 network: config.network,
+                birthday: birthday::read(&config.data_dir),
                 store: Arc::clone(store),
                 memory: Arc::new(Memory::new(Some(Arc::clone(store)))),
             },
@@ -519,7 +523,7 @@ impl Making {
                 Arc::new(EsploraSource::sharing(url, self.network, memory)?)
             }
             Server::Filters(peers) => {
-                let settings = peers.settings(self.network);
+                let settings = peers.settings(self.network, self.birthday);
                 Arc::new(FiltersSource::new(settings, Arc::clone(&self.store))?)
             }
             Server::Electrum { url, proxy } => {

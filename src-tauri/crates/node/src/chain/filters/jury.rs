@@ -22,7 +22,7 @@ use crate::clock;
 use crate::error::{Error, ErrorCode, Result};
 
 /// Headers taken in at once, 1.6 MB: five months of blocks. Whoever is further behind takes several rounds.
-const AHEAD_LIMIT: usize = 10 * HEADERS_AT_ONCE;
+pub const AHEAD_LIMIT: usize = 10 * HEADERS_AT_ONCE;
 
 /// So long the first peer that is asked for a block has it to itself; then another one is asked as well. A block comes to a
 /// phone in a second or two; one that is withheld must not cost a wake half its time.

@@ -3,8 +3,9 @@
 //! `jury` asks the peers by name what the chain and the filters are (`wire` is one connection, `headers` the rules that
 //! headers keep), `line` brings filters in bulk through the crate `bip157`, `gcs` looks into them, `read` tells LDK and
 //! the wallet what is in the blocks that concern them, `court` finds out who lied, `round` and `pass` are the order of all that.
-//! `trail` and `book` are what is kept on disk: how far the blocks were read, and which peers are good.
+//! `birth` says where a new wallet begins. `trail` and `book` are what is kept on disk: how far the blocks were read, and which peers are good.
 
+mod birth;
 mod book;
 mod court;
 mod gcs;
@@ -32,6 +33,7 @@ use pilotlight_store::Store;
 
 use super::fees::Estimates;
 use super::{HostPort, Round, Sent, Source, Tip};
+use crate::birthday::Birthday;
 use crate::clock;
 use crate::error::{Error, ErrorCode, Result};
 use crate::lock::lock;
@@ -63,6 +65,8 @@ pub struct Settings {
     pub required: usize,
     /// A SOCKS5 proxy for every connection.
     pub proxy: Option<SocketAddr>,
+    /// When the wallet was made, if that is known.
+    pub birthday: Option<Birthday>,
 }
 
 /// A block: its height and its hash.

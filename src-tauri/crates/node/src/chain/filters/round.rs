@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use bitcoin::Network;
 use bitcoin::block::Header;
 use bitcoin::constants::genesis_block;
 use tokio::time::timeout;
 
-use super::jury::{self, Branch, Juror};
+use super::birth::first_block;
+use super::jury::{self, AHEAD_LIMIT, Branch, Juror};
 use super::pass::Pass;
 use super::read::{self, Reading};
 use super::trail::{Mark, Trail, locator};
@@ -31,6 +31,8 @@ const WALLETS_PLACES: usize = 16;
 enum Attempt {
     /// At the tip.
     Done(Tip),
+    /// At the last block that the peers were asked for at once, and there are more above it.
+    More,
     /// The chain, or a peer, is not what it was; what was read is kept.
     Again,
 }
@@ -47,11 +49,16 @@ impl FiltersSource {
     /// Brings everybody in the round to the tip.
     pub(super) async fn follow(&self, round: &Round<'_>) -> Result<Tip> {
         lock(&self.behind).clear();
-        let mut reached = None;
-        for _ in 0..=TURNS {
-            if let Attempt::Done(tip) = self.attempt(round, &mut reached).await? {
-                *lock(&self.synced) = Some(tip);
-                return Ok(tip);
+        let mut reached = self.begin(round).await?;
+        let (mut turns, from_birth) = (0, reached.is_some());
+        while turns <= TURNS {
+            match self.attempt(round, &mut reached, from_birth).await? {
+                Attempt::Done(tip) => {
+                    *lock(&self.synced) = Some(tip);
+                    return Ok(tip);
+                }
+                Attempt::More => {}
+                Attempt::Again => turns += 1,
             }
         }
         Err(Error::new(
@@ -63,7 +70,7 @@ impl FiltersSource {
     /// The peers' best block.
     pub(super) async fn look(&self) -> Result<Tip> {
         let trail = Trail::load(&self.store)?;
-        let start = start(self.settings.network);
+        let start = first_block(self.settings.network);
         let at = trail.tip().map_or(start, Mark::place);
         let known = locator(trail.places().chain([start]));
         let mut jurors = self.seated(&known, &trail).await?;
@@ -79,10 +86,32 @@ impl FiltersSource {
         Ok(tip)
     }
 
+    /// Lets a wallet that knows nothing of the chain begin where it was born. Everybody stands there then, on disk too.
+    async fn begin(&self, round: &Round<'_>) -> Result<Option<Place>> {
+        let known = Trail::load(&self.store)?;
+        let Some(trail) = self.born_above(round, &known).await? else {
+            return Ok(None);
+        };
+        let Some(mark) = trail.tip() else {
+            return Ok(None);
+        };
+        let place = mark.place();
+        tracing::info!(height = place.height, "filters: nothing can be ours below");
+        Reading::new(round).reached(&tip(mark.header, mark.height))?;
+        round.checkpoint(tip(mark.header, mark.height)).await?;
+        trail.save(&self.store)?;
+        Ok(Some(place))
+    }
+
     /// One try. `reached` is the last block that was made true in this round.
-    async fn attempt(&self, round: &Round<'_>, reached: &mut Option<Place>) -> Result<Attempt> {
+    async fn attempt(
+        &self,
+        round: &Round<'_>,
+        reached: &mut Option<Place>,
+        from_birth: bool,
+    ) -> Result<Attempt> {
         let mut trail = Trail::load(&self.store)?;
-        let start = start(self.settings.network);
+        let start = first_block(self.settings.network);
         let resume = match *reached {
             None => resume(round, &trail, start),
             Some(at) => Resume { at, told: vec![at] },
@@ -97,7 +126,7 @@ impl FiltersSource {
         let mut jurors = self.seated(&known, &trail).await?;
         let Some(branch) = jury::best(&jurors, &trail, resume.at) else {
             let tip = self.tip_at(&mut jurors, &trail, resume.at).await?;
-            self.finish(round, &resume, jurors, start)?;
+            self.finish(round, from_birth || resume.at == start, jurors)?;
             return Ok(Attempt::Done(tip));
         };
         let reading = Reading::new(round);
@@ -120,8 +149,12 @@ impl FiltersSource {
         .run()
         .await;
         match done {
+            Ok(Some(_)) if branch.headers.len() >= AHEAD_LIMIT => {
+                self.dismiss(jurors);
+                Ok(Attempt::More)
+            }
             Ok(Some(tip)) => {
-                self.finish(round, &resume, jurors, start)?;
+                self.finish(round, from_birth || resume.at == start, jurors)?;
                 Ok(Attempt::Done(tip))
             }
             Ok(None) => {
@@ -135,7 +168,8 @@ impl FiltersSource {
         }
     }
 
-    async fn seated(&self, known: &[Place], trail: &Trail) -> Result<Vec<Juror>> {
+    /// Enough peers, each asked for its chain above what is known.
+    pub(super) async fn seated(&self, known: &[Place], trail: &Trail) -> Result<Vec<Juror>> {
         timeout(SEATING, self.jury(known, trail))
             .await
             .unwrap_or_else(|_| {
@@ -193,7 +227,8 @@ impl FiltersSource {
         Ok(tip(header, place.height))
     }
 
-    fn finish(&self, round: &Round<'_>, resume: &Resume, jurors: Vec<Juror>, start: Place) -> Result<()> {
+    /// The end of a round that came to the tip; `whole_life` if it read all that the wallet can have.
+    fn finish(&self, round: &Round<'_>, whole_life: bool, jurors: Vec<Juror>) -> Result<()> {
         let now = clock::now_ms();
         for juror in &jurors {
             let peer = juror.wire.peer();
@@ -203,7 +238,7 @@ impl FiltersSource {
             }
         }
         self.dismiss(jurors);
-        if round.whole && !round.wallet.scanned() && resume.at == start {
+        if round.whole && !round.wallet.scanned() && whole_life {
             round.wallet.mark_scanned()?;
         }
         Ok(())
@@ -264,14 +299,6 @@ fn floor(resume: &Resume, branch: &Branch) -> u32 {
     let highest = right.map(|place| place.height).max().unwrap_or(0);
     let wrong = resume.told.iter().any(|place| read::contradicts(branch, *place));
     if wrong { 0 } else { highest }
-}
-
-/// The first block of all, which holds nothing for anybody.
-fn start(network: Network) -> Place {
-    Place {
-        height: 0,
-        hash: genesis_block(network).block_hash(),
-    }
 }
 
 /// A block as a tip.

@@ -49,6 +49,7 @@ impl Process {
             peers: peers.iter().map(|peer| (*peer).into()).collect(),
             required,
             proxy: None,
+            birthday: None,
         };
         Self {
             source: FiltersSource::new(settings, Arc::clone(&store)).unwrap(),
