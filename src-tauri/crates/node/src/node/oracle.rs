@@ -246,6 +246,20 @@ impl AtRest {
         self.node.wallet.spendable_sat()
     }
 
+    /// The chain as it was when all was last on disk.
+    pub fn checkpoint(&self) -> Option<Checkpoint> {
+        self.node.checkpoint()
+    }
+
+    /// Closes the store and writes nothing, as if the process had been killed.
+    ///
+    /// # Errors
+    /// [`ErrorCode::StorageFailed`].
+    pub fn abandon(self) -> Result<()> {
+        let closed = self.node.store.close();
+        closed.map_err(|e| Error::new(ErrorCode::StorageFailed, format!("store: {e}")))
+    }
+
     /// Requests made so far; a serial source counts calls only.
     pub fn requests(&self) -> u64 {
         self.node.chain.requests()

@@ -130,6 +130,18 @@ impl Api {
         Ok(Self { http, network })
     }
 
+    /// A server in memory.
+    #[cfg(test)]
+    pub fn from_memory(
+        url: &str,
+        client: reqwest::Client,
+        memory: super::http::FromMemory,
+        network: Network,
+    ) -> Self {
+        let http = Http::from_memory(url, client, memory);
+        Self { http, network }
+    }
+
     /// The client under it.
     pub fn http(&self) -> &Http {
         &self.http

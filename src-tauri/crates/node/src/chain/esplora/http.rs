@@ -28,7 +28,13 @@ pub struct Http {
     client: Client,
     requests: AtomicU64,
     turns: Semaphore,
+    #[cfg(test)]
+    memory: Option<FromMemory>,
 }
+
+/// In tests: answers to URLs, out of memory in the place of a network.
+#[cfg(test)]
+pub type FromMemory = Box<dyn Fn(&str) -> (u16, Vec<u8>) + Send + Sync>;
 
 /// What became of something that was posted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +67,21 @@ impl Http {
             client,
             requests: AtomicU64::new(0),
             turns: Semaphore::new(PARALLEL_REQUESTS),
+            #[cfg(test)]
+            memory: None,
         })
+    }
+
+    /// A server in memory.
+    #[cfg(test)]
+    pub fn from_memory(base: &str, client: Client, memory: FromMemory) -> Self {
+        Self {
+            base: base.to_owned(),
+            client,
+            requests: AtomicU64::new(0),
+            turns: Semaphore::new(PARALLEL_REQUESTS),
+            memory: Some(memory),
+        }
     }
 
     /// The server's URL.
@@ -97,12 +117,22 @@ impl Http {
 
     async fn try_get(&self, url: &str, limit: usize) -> Result<Option<Vec<u8>>> {
         let _turn = self.turn().await?;
-        let response = self.client.get(url).send().await.map_err(|e| unreached(&e))?;
+        let response = self.response(url).await?;
         match response.status() {
             StatusCode::OK => body(response, limit).await.map(Some),
             StatusCode::NOT_FOUND => Ok(None),
             _ => Err(refused(response).await),
         }
+    }
+
+    async fn response(&self, url: &str) -> Result<Response> {
+        #[cfg(test)]
+        if let Some(memory) = &self.memory {
+            let (status, body) = memory(url);
+            let response = http::Response::builder().status(status).body(body);
+            return Ok(response.expect("the test knows which statuses there are").into());
+        }
+        self.client.get(url).send().await.map_err(|e| unreached(&e))
     }
 
     /// Posts a body. Never tried again: the caller may not know whether it arrived.

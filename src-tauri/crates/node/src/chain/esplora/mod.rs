@@ -8,6 +8,8 @@ mod http;
 mod look;
 #[cfg(feature = "oracle")]
 pub mod serial;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -355,6 +355,19 @@ pub fn lies() -> Vec<Lie> {
             },
         },
         Lie {
+            name: "spends in the first block of all",
+            of: "/tx/*/outspend*",
+            at: (Early, Quick),
+            must: CAUGHT,
+            tell: |asked, truth| {
+                spend(asked, truth, |spend| {
+                    if spend["spent"] == json!(true) {
+                        spend["status"]["block_height"] = json!(0);
+                    }
+                })
+            },
+        },
+        Lie {
             name: "spends above the tip",
             of: "/tx/*/outspend*",
             at: (Early, Quick),

@@ -1,5 +1,7 @@
 //! Somebody in LDK's place: hears what LDK would hear, keeps it, and breaks the test where LDK would panic or close channels.
 
+#![allow(dead_code)] // Each test that uses this file uses its own part.
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
@@ -40,6 +42,13 @@ impl Ear {
             registrar: Mutex::new(Registrar::of_monitors(watch)),
             told: Mutex::default(),
         })
+    }
+
+    /// Somebody who has heard this already.
+    pub fn with(watch: &Arc<Watch>, heard: Heard) -> Arc<Self> {
+        let ear = Self::new(watch);
+        *ear.heard.lock().unwrap() = heard;
+        ear
     }
 
     pub fn heard(&self) -> Heard {
