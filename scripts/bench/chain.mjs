@@ -11,7 +11,7 @@
 // deeply as `deep`, `electrum-serial` the same with `bdk_electrum`; `ldk-node` and `electrum-ldk-node` are its `sync_wallets` alone,
 // without build, start and stop.
 //
-// Requests and bytes are counted on the way, but for the requests of filters, which are messages as counted by ourselves. Over
+// Requests and bytes are counted on the way, but for the requests of filters, which are our own questions and not the bulk of filters. Over
 // Esplora the round trip is added to requests and not to connecting; elsewhere to whatever is said.
 
 import { progress, say } from '../lib/console.mjs';

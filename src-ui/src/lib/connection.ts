@@ -33,7 +33,7 @@ export function networkWords(network: string): { words: string; real: boolean } 
     case 'bitcoin':
       return {
         words:
-          'Bitcoin: real money. This app has not been tried on many phones yet. Begin with no more than you could lose.',
+          'Bitcoin: real money. This app has never been tried on a phone. Begin with no more than you could lose.',
         real: true,
       };
     case 'signet':
