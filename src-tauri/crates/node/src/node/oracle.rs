@@ -251,15 +251,6 @@ impl AtRest {
         self.node.checkpoint()
     }
 
-    /// Closes the store and writes nothing, as if the process had been killed.
-    ///
-    /// # Errors
-    /// [`ErrorCode::StorageFailed`].
-    pub fn abandon(self) -> Result<()> {
-        let closed = self.node.store.close();
-        closed.map_err(|e| Error::new(ErrorCode::StorageFailed, format!("store: {e}")))
-    }
-
     /// Requests made so far; a serial source counts calls only.
     pub fn requests(&self) -> u64 {
         self.node.chain.requests()
