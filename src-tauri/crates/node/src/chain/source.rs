@@ -351,6 +351,20 @@ pub trait Source: Send + Sync {
     /// Typed by cause, when it is not known whether they arrived.
     async fn send_package(&self, transactions: &[Transaction]) -> Result<Sent>;
 
+    /// The same by a server that knows no packages: a parent that pays too little by itself is refused.
+    ///
+    /// # Errors
+    /// As [`Self::send_package`].
+    async fn send_one_by_one(&self, transactions: &[Transaction]) -> Result<Sent> {
+        let mut outcome = Sent::Accepted;
+        for transaction in transactions {
+            if let refused @ Sent::Refused(_) = self.send(transaction).await? {
+                outcome = refused;
+            }
+        }
+        Ok(outcome)
+    }
+
     /// Requests made since the source was made, to be put into wake records as differences.
     fn requests(&self) -> u64;
 

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use bitcoin::{Address, Amount, Network};
 use pilotlight_devnet::{Devnet, Options};
 use pilotlight_node::{
-    Conditions, Config, Grant, GrantKind, Lifecycle, Node, PeerAddress, WakeReason, WakeRecord, WordCount,
+    Conditions, Config, Grant, GrantKind, Lifecycle, Node, PaymentStatus, PeerAddress, WakeReason,
+    WakeRecord, WordCount,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -110,6 +111,47 @@ impl Stage {
             node.channels().iter().any(|channel| channel.usable)
         })
         .await;
+    }
+
+    /// A channel's whole life with money in it: opened, paid over, closed by us alone, swept home. `mine` brings blocks and lets
+    /// the wallet's own server have them.
+    pub async fn open_pay_close_and_sweep(&self, node: &Node, mine: impl AsyncFn(u32)) {
+        node.open_channel(&peer(&self.devnet), 500_000).await.unwrap();
+        mine(6).await;
+        self.usable(node).await;
+
+        let lsp = self.devnet.lsp().unwrap();
+        let bolt11 = lsp.invoice(Some(100_000_000), "cake").await.unwrap();
+        let sent = node.pay(&bolt11, None).await.unwrap();
+        lsp.wait_payment(&sent.id, LIMIT).await.unwrap();
+        for _ in 0..400 {
+            if node.payment(&sent.id).await.unwrap().unwrap().status == PaymentStatus::Succeeded {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+
+        let channel = node.channels().remove(0).channel_id;
+        node.close_channel(&channel, true).await.unwrap();
+        until("the channel to be gone", || node.channels().is_empty()).await;
+        // Our own force-close: the money comes back after the delay that the peer asked for.
+        for _ in 0..60 {
+            mine(20).await;
+            node.sync().await.unwrap();
+            node.sweep().await;
+            let balances = node.balances();
+            if balances.closing_sat == 0 && balances.onchain_pending_sat == 0 {
+                break;
+            }
+        }
+        let balances = node.balances();
+        assert!(balances.onchain_confirmed_sat > 850_000, "{balances:?}");
+        assert_eq!(balances.total_sat, balances.onchain_confirmed_sat, "{balances:?}");
+        assert_eq!(
+            self.devnet.traffic().requests,
+            0,
+            "nobody asked the Esplora server"
+        );
     }
 
     /// One wake in a process of its own, as far as the node can tell.

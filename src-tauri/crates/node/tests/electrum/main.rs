@@ -11,14 +11,10 @@ mod scene;
 mod speed;
 mod table;
 
-use std::time::Duration;
-
-use common::{Stage, until};
+use common::Stage;
 use pilotlight_devnet::Electrs;
 use pilotlight_node::config::ChainServer;
-use pilotlight_node::{ChainChoice, ErrorCode, GrantKind, Lifecycle, PaymentStatus, WakeOutcome};
-
-const LIMIT: Duration = Duration::from_secs(60);
+use pilotlight_node::{ChainChoice, ErrorCode, GrantKind, Lifecycle, WakeOutcome};
 
 /// A stage whose wallet hears the chain from an Electrum server alone; `None` where there shall be none.
 async fn on_electrum(what: &str) -> Option<(Stage, Electrs)> {
@@ -61,46 +57,11 @@ async fn a_wallet_funds_opens_pays_force_closes_and_sweeps_on_electrum_alone() {
     node.sync().await.unwrap();
     assert_eq!(node.balances().onchain_confirmed_sat, 1_000_000);
 
-    node.open_channel(&common::peer(&stage.devnet), 500_000)
-        .await
-        .unwrap();
-    stage.devnet.mine(6).await.unwrap();
-    electrs.settle().await.unwrap();
-    stage.usable(&node).await;
-
-    let lsp = stage.devnet.lsp().unwrap();
-    let bolt11 = lsp.invoice(Some(100_000_000), "cake").await.unwrap();
-    let sent = node.pay(&bolt11, None).await.unwrap();
-    lsp.wait_payment(&sent.id, LIMIT).await.unwrap();
-    for _ in 0..400 {
-        if node.payment(&sent.id).await.unwrap().unwrap().status == PaymentStatus::Succeeded {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(25)).await;
-    }
-
-    let channel = node.channels().remove(0).channel_id;
-    node.close_channel(&channel, true).await.unwrap();
-    until("the channel to be gone", || node.channels().is_empty()).await;
-    // Our own force-close: the money comes back after the delay that the peer asked for.
-    for _ in 0..60 {
-        stage.devnet.mine(20).await.unwrap();
+    let mine = async |blocks| {
+        stage.devnet.mine(blocks).await.unwrap();
         electrs.settle().await.unwrap();
-        node.sync().await.unwrap();
-        node.sweep().await;
-        let balances = node.balances();
-        if balances.closing_sat == 0 && balances.onchain_pending_sat == 0 {
-            break;
-        }
-    }
-    let balances = node.balances();
-    assert!(balances.onchain_confirmed_sat > 850_000, "{balances:?}");
-    assert_eq!(balances.total_sat, balances.onchain_confirmed_sat, "{balances:?}");
-    assert_eq!(
-        stage.devnet.traffic().requests,
-        0,
-        "nobody asked the Esplora server"
-    );
+    };
+    stage.open_pay_close_and_sweep(&node, mine).await;
     lifecycle.enter_background().await.unwrap();
 }
 

@@ -324,17 +324,11 @@ impl Source for ElectrumSource {
     }
 
     async fn send_package(&self, transactions: &[Transaction]) -> Result<Sent> {
-        if let Some(sent) = self.api().send_package(transactions).await? {
-            return Ok(sent);
+        match self.api().send_package(transactions).await? {
+            Some(sent) => Ok(sent),
+            // An older server.
+            None => self.send_one_by_one(transactions).await,
         }
-        // An older server. One by one is what there is; a parent that pays too little by itself is refused.
-        let mut outcome = Sent::Accepted;
-        for transaction in transactions {
-            if let refused @ Sent::Refused(_) = self.api().send(transaction).await? {
-                outcome = refused;
-            }
-        }
-        Ok(outcome)
     }
 
     fn requests(&self) -> u64 {
