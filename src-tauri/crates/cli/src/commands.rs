@@ -34,12 +34,7 @@ pub async fn perform(args: Args) -> Result<Answer> {
         };
     }
     if !args.filters.is_empty() {
-        config.chain = ChainChoice::Filters {
-            // Whoever names a single peer names their own.
-            required: args.filters.len().min(2),
-            peers: args.filters,
-            proxy: args.filters_proxy,
-        };
+        config.chain = ChainChoice::filters(args.filters, args.filters_proxy);
     }
     config.lsp = args.lsp;
     if let Some(base) = &args.gossip {

@@ -12,6 +12,7 @@ use lightning::ln::msgs::SocketAddress;
 use serde::{Deserialize, Serialize};
 
 use crate::backoff::Endpoint;
+use crate::chain::filters::REQUIRED;
 use crate::chain::server::FilterPeers;
 pub use crate::chain::{HostPort, Server as ChainServer};
 use crate::error::{Error, ErrorCode, Result};
@@ -86,6 +87,22 @@ pub enum ChainChoice {
         /// A SOCKS5 proxy (Tor's, for one) for all connections to them.
         proxy: Option<SocketAddr>,
     },
+}
+
+impl ChainChoice {
+    /// By compact block filters from these peers, or from some that DNS knows. Two must agree; but whoever names a single peer
+    /// names their own.
+    pub fn filters(peers: Vec<HostPort>, proxy: Option<SocketAddr>) -> Self {
+        let required = match peers.len() {
+            0 => REQUIRED,
+            named => named.min(REQUIRED),
+        };
+        Self::Filters {
+            peers,
+            required,
+            proxy,
+        }
+    }
 }
 
 /// What a node needs to be told.

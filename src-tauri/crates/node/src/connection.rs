@@ -2,13 +2,15 @@
 //! their own before it is taken.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use bitcoin::constants::genesis_block;
 use pilotlight_store::files;
 use serde::{Deserialize, Serialize};
 
-use crate::chain::filters::REQUIRED;
-use crate::chain::{Checkpoint, ElectrumSource, EsploraSource, Server, Source};
+use crate::chain::engine::Memory;
+use crate::chain::networks::Chain;
+use crate::chain::{Checkpoint, Server};
 use crate::config::{ChainChoice, Config};
 use crate::error::{Error, ErrorCode, Result};
 
@@ -99,16 +101,7 @@ impl Connection {
         match self {
             Self::Automatic => {}
             Self::Private if has_peers(&config) => {
-                let required = match config.filter_peers.len() {
-                    0 => REQUIRED,
-                    // Whoever names a single peer names their own.
-                    named => named.min(REQUIRED),
-                };
-                config.chain = ChainChoice::Filters {
-                    peers: config.filter_peers.clone(),
-                    required,
-                    proxy: None,
-                };
+                config.chain = ChainChoice::filters(config.filter_peers.clone(), None);
             }
             Self::Private => {
                 tracing::error!("no peers serve filters on this network");
@@ -147,7 +140,10 @@ impl Connection {
                 Err(Error::new(ErrorCode::Misconfigured, words))
             }
             Self::Own { url } => {
-                let server = source_of(&Server::typed(url)?, config)?;
+                let memory = Arc::new(Memory::new(None));
+                let server = Server::typed(url)?.source(config.network, memory)?;
+                let server =
+                    server.ok_or_else(|| Error::new(ErrorCode::InvalidInput, "peers are no server"))?;
                 let tip = server.tip().await?;
                 let genesis = genesis_block(config.network).block_hash();
                 let mut same = server.block_at(0).await? == Some(genesis);
@@ -170,19 +166,7 @@ impl Connection {
 
 /// Whether `private` has somebody to ask.
 pub fn has_peers(config: &Config) -> bool {
-    let found_by_dns = matches!(
-        config.network,
-        bitcoin::Network::Bitcoin | bitcoin::Network::Testnet4 | bitcoin::Network::Signet
-    );
-    !config.filter_peers.is_empty() || (found_by_dns && config.challenge.is_none())
-}
-
-fn source_of(server: &Server, config: &Config) -> Result<Box<dyn Source>> {
-    Ok(match server {
-        Server::Esplora(url) => Box::new(EsploraSource::new(url, config.network, None)?),
-        Server::Electrum { url, proxy } => Box::new(ElectrumSource::new(url, *proxy, config.network, None)?),
-        Server::Filters(_) => return Err(Error::new(ErrorCode::InvalidInput, "peers are no server")),
-    })
+    !config.filter_peers.is_empty() || Chain::of(config).has_public_peers()
 }
 
 fn failed(error: &std::io::Error) -> Error {

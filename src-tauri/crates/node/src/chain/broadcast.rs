@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 
 use crate::lock::lock;
 
-/// Transactions kept while there is no network. LDK offers them again, so the oldest may be dropped.
+/// Packages kept while there is no network. LDK offers them again, so the oldest may be dropped.
 const QUEUE_LIMIT: usize = 200;
 
 /// What LDK handed over at once: a transaction, or parents and the child that pays for them, in this order.

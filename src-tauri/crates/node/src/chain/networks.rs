@@ -103,11 +103,14 @@ impl Chain {
         servers.chain(self.filter_peers().map(Server::Filters)).collect()
     }
 
-    /// Peers that are found by themselves. A signet of somebody's own has none that DNS knows, and speaks with a magic of its
-    /// own, which the filters' peer-to-peer code cannot.
+    /// Whether there are peers that are found by themselves. A signet of somebody's own has none that DNS knows, and speaks with
+    /// a magic of its own, which the filters' peer-to-peer code cannot.
+    pub fn has_public_peers(&self) -> bool {
+        matches!(self, Self::Bitcoin | Self::Testnet4 | Self::Signet)
+    }
+
     fn filter_peers(&self) -> Option<FilterPeers> {
-        let public = matches!(self, Self::Bitcoin | Self::Testnet4 | Self::Signet);
-        public.then(|| FilterPeers {
+        self.has_public_peers().then(|| FilterPeers {
             peers: Vec::new(),
             required: filters::REQUIRED,
             proxy: None,

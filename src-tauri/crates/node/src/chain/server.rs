@@ -2,12 +2,15 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bitcoin::Network;
 use reqwest::Url;
 
+use super::engine::Memory;
 use super::filters::Settings;
-use super::{HostPort, electrum};
+use super::source::Source;
+use super::{ElectrumSource, EsploraSource, HostPort, electrum};
 use crate::birthday::Birthday;
 use crate::config::tls_or_loopback;
 use crate::error::{Error, ErrorCode, Result};
@@ -98,6 +101,21 @@ impl Server {
         };
         server.validate()?;
         Ok(server)
+    }
+
+    /// The source that asks it, not connected yet; what it shows is remembered there. `None` for peers, which are many and have
+    /// a source of their own.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Misconfigured`] if no client can be made of its address.
+    pub fn source(&self, network: Network, memory: Arc<Memory>) -> Result<Option<Arc<dyn Source>>> {
+        Ok(match self {
+            Self::Esplora(url) => Some(Arc::new(EsploraSource::sharing(url, network, memory)?)),
+            Self::Electrum { url, proxy } => {
+                Some(Arc::new(ElectrumSource::sharing(url, *proxy, network, memory)?))
+            }
+            Self::Filters(_) => None,
+        })
     }
 
     /// Whether it is one that is asked, and can be left alone by itself. Peers of the Bitcoin network are many.

@@ -195,13 +195,7 @@ impl Source for SerialElectrum {
     }
 
     async fn send_package(&self, transactions: &[Transaction]) -> Result<Sent> {
-        let mut outcome = Sent::Accepted;
-        for transaction in transactions {
-            if let refused @ Sent::Refused(_) = self.send(transaction).await? {
-                outcome = refused;
-            }
-        }
-        Ok(outcome)
+        self.send_one_by_one(transactions).await
     }
 
     fn requests(&self) -> u64 {

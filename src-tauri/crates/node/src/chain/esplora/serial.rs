@@ -16,6 +16,8 @@ use lightning::util::logger::{Logger as LdkLogger, Record};
 use lightning_transaction_sync::EsploraSyncClient;
 use tokio::sync::Notify;
 
+use crate::chain::engine::proof::has_it;
+use crate::chain::engine::{lie, quote};
 use crate::chain::fees::Estimates;
 use crate::chain::gate::{Closed, Gate};
 use crate::chain::source::{Round, Sent, Source, Tip};
@@ -32,9 +34,6 @@ const TIP_MOVES: usize = 3;
 /// How often the source may contradict itself within one sync. `lightning-transaction-sync` 0.2 would go on for ever;
 /// later versions give up at ten.
 const INCONSISTENCIES: u32 = 10;
-
-/// Longest piece of a server's own words that is kept in an error.
-const QUOTE_LIMIT: usize = 160;
 
 /// One Esplora server, one client for the life of the node. Counts calls, not the requests that its libraries make.
 pub struct SerialEsplora {
@@ -253,16 +252,7 @@ impl Source for SerialEsplora {
         match self.ask().broadcast(transaction).await {
             Ok(()) => Ok(Sent::Accepted),
             Err(esplora_client::Error::HttpResponse { status: 400, message }) => {
-                // Bitcoin Core's words for "I have it" (in the mempool, or in a block).
-                let known = [
-                    "already in mempool",
-                    "already-in-mempool",
-                    "already known",
-                    "already-known",
-                    "already in utxo",
-                    "already in block chain",
-                ];
-                if known.iter().any(|words| message.to_lowercase().contains(words)) {
+                if has_it(&message) {
                     Ok(Sent::Accepted)
                 } else {
                     Ok(Sent::Refused(quote(&message)))
@@ -377,16 +367,4 @@ fn full_story(error: &reqwest::Error) -> String {
         .map(ToString::to_string)
         .collect::<Vec<_>>()
         .join(": ")
-}
-
-fn quote(words: &str) -> String {
-    words
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(QUOTE_LIMIT)
-        .collect()
-}
-
-fn lie(what: &str) -> Error {
-    Error::new(ErrorCode::ChainSyncFailed, format!("chain server: {what}"))
 }

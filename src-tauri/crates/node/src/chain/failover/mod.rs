@@ -14,6 +14,7 @@ mod doubt;
 mod order;
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -26,7 +27,6 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use self::doubt::{Said, Verdict, compared, judge};
 use self::order::{CALM, SILENCE, Turn, filters_turn, order, share};
-use super::electrum::ElectrumSource;
 use super::engine::Memory;
 use super::esplora::EsploraSource;
 use super::fees::Estimates;
@@ -34,7 +34,7 @@ use super::filters::FiltersSource;
 use super::server::Server;
 use super::source::{Checkpoint, Depth, Round, Sent, Source, Tip};
 use crate::backoff::{Backoffs, Endpoint, Failure};
-use crate::birthday::{self, Birthday};
+use crate::birthday;
 use crate::clock;
 use crate::config::Config;
 use crate::error::{Error, ErrorCode, Result};
@@ -69,8 +69,8 @@ pub struct Failover {
 /// What sources are made with.
 struct Making {
     network: Network,
-    /// When the wallet was made, for a source that reads every block.
-    birthday: Option<Birthday>,
+    /// The folder that has the wallet's birthday in it, for a source that reads every block.
+    data_dir: PathBuf,
     store: Arc<Store>,
     memory: Arc<Memory>,
 }
@@ -121,7 +121,7 @@ impl Failover {
             slots,
             making: Making {
                 network: config.network,
-                birthday: birthday::read(&config.data_dir),
+                data_dir: config.data_dir.clone(),
                 store: Arc::clone(store),
                 memory: Arc::new(Memory::new(Some(Arc::clone(store)))),
             },
@@ -517,20 +517,13 @@ impl Slot {
 
 impl Making {
     fn make(&self, server: &Server) -> Result<Arc<dyn Source>> {
-        Ok(match server {
-            Server::Esplora(url) => {
-                let memory = Arc::clone(&self.memory);
-                Arc::new(EsploraSource::sharing(url, self.network, memory)?)
-            }
-            Server::Filters(peers) => {
-                let settings = peers.settings(self.network, self.birthday);
-                Arc::new(FiltersSource::new(settings, Arc::clone(&self.store))?)
-            }
-            Server::Electrum { url, proxy } => {
-                let memory = Arc::clone(&self.memory);
-                Arc::new(ElectrumSource::sharing(url, *proxy, self.network, memory)?)
-            }
-        })
+        if let Server::Filters(peers) = server {
+            // When the wallet was made matters only to a source that reads every block.
+            let settings = peers.settings(self.network, birthday::read(&self.data_dir));
+            return Ok(Arc::new(FiltersSource::new(settings, Arc::clone(&self.store))?));
+        }
+        let source = server.source(self.network, Arc::clone(&self.memory))?;
+        source.ok_or_else(|| Error::new(ErrorCode::Internal, "a server without a source"))
     }
 }
 
