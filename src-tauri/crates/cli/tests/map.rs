@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bitcoin::secp256k1::PublicKey;
 use common::{Wallet, until};
+use pilotlight_devnet::copy_folder;
 use pilotlight_devnet::gossip::{Size, day_later, synthetic};
 use serde_json::Value;
 
@@ -30,19 +31,6 @@ async fn wake(wallet: &Wallet, folder: &Path, ours: PublicKey, args: &[&str]) ->
     let record = wallet.ask_in(folder, args).await;
     assert_eq!(record["outcome"], "completed", "{record:#}");
     record
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &to);
-        } else {
-            std::fs::copy(entry.path(), to).unwrap();
-        }
-    }
 }
 
 fn number(record: &Value, field: &str) -> u64 {
@@ -83,7 +71,7 @@ async fn a_map_of_mainnets_size_costs_a_refresh_no_memory_and_its_news_a_request
     server.publish(mainnet.clone(), 2 * DAY);
     let folders = tempfile::tempdir().unwrap();
     let [mapped, awake] = ["mapped", "awake"].map(|name| folders.path().join(name));
-    copy(wallet.dir.path(), &mapped);
+    copy_folder(wallet.dir.path(), &mapped).unwrap();
     let charging = [
         "wake",
         "--kind",
@@ -113,13 +101,13 @@ async fn a_map_of_mainnets_size_costs_a_refresh_no_memory_and_its_news_a_request
     let (mut with, mut without, mut requests) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..WAKES {
         let refresh = ["wake", "--kind", "refresh", "--data", "expensive"];
-        copy(wallet.dir.path(), &awake);
+        copy_folder(wallet.dir.path(), &awake).unwrap();
         let record = wake(&wallet, &awake, ours, &refresh).await;
         without.push(number(&record, "peak_memory"));
         requests.push(number(&record, "requests"));
         std::fs::remove_dir_all(&awake).unwrap();
 
-        copy(&mapped, &awake);
+        copy_folder(&mapped, &awake).unwrap();
         let record = wake(
             &wallet,
             &awake,

@@ -24,6 +24,7 @@ use lightning::util::logger::{Logger, Record};
 use lightning::util::ser::{ReadableArgs, Writeable};
 use lightning_rapid_gossip_sync::RapidGossipSync;
 use pilotlight_devnet::gossip::{Size, day_later, delta, full, synthetic};
+use pilotlight_devnet::peak_memory;
 use pilotlight_node::gossip::apply::apply;
 use pilotlight_node::gossip::file;
 use pilotlight_node::gossip::map::Map;
@@ -88,13 +89,9 @@ fn ms(from: Instant) -> f64 {
     from.elapsed().as_secs_f64() * 1_000.0
 }
 
-/// Peak memory of this process so far, in bytes; 0 where the system does not tell. Not from `getrusage`: Linux counts in
-/// there what the parent held when it started us, which is more than a map takes.
+/// Peak memory of this process so far, in bytes; 0 where the system does not tell.
 fn peak() -> i64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<i64>().ok());
-    kib.unwrap_or_default() * 1_024
+    peak_memory().map_or(0, |bytes| bytes.try_into().unwrap())
 }
 
 fn main() {

@@ -8,7 +8,6 @@
 
 mod common;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -17,7 +16,7 @@ use bitcoin::p2p::message::NetworkMessage;
 use bitcoin::{Address, Amount};
 use common::Stage;
 use common::faces::Face;
-use pilotlight_devnet::Electrs;
+use pilotlight_devnet::{Electrs, copy_folder};
 use pilotlight_node::oracle::{AtRest, Digest, Engine};
 use pilotlight_node::{ChainChoice, Config, Depth};
 
@@ -124,7 +123,7 @@ impl Story {
             before,
             home: tempfile::tempdir().unwrap(),
         };
-        copy(&story.stage.config.data_dir, story.home.path());
+        copy_folder(&story.stage.config.data_dir, story.home.path()).unwrap();
         if !story.lacks(source) {
             // The source has seen all that there was.
             let (config, dir) = story.copy_for(source);
@@ -149,7 +148,7 @@ impl Story {
     /// A copy of the wallet as it was before, and how it is told of the source.
     fn copy_for(&self, source: &Source) -> (Config, tempfile::TempDir) {
         let dir = tempfile::tempdir().unwrap();
-        copy(self.home.path(), dir.path());
+        copy_folder(self.home.path(), dir.path()).unwrap();
         let mut config = self.stage.config.clone();
         dir.path().clone_into(&mut config.data_dir);
         match source.engine {
@@ -340,17 +339,4 @@ async fn a_deep_look_at_electrum_goes_on_where_it_was_cut_off() {
 async fn filters_go_on_where_they_were_cut_off() {
     let (name, engine, depth) = ("filters", Engine::Filters, Depth::Quick);
     Box::pin(cut(Source { name, engine, depth })).await;
-}
-
-fn copy(from: &Path, to: &Path) {
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            std::fs::create_dir_all(&to).unwrap();
-            copy(&entry.path(), &to);
-        } else {
-            std::fs::copy(entry.path(), to).unwrap();
-        }
-    }
 }

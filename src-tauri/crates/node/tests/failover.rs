@@ -4,13 +4,12 @@
 
 mod common;
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bitcoin::Transaction;
 use bitcoin::consensus::encode::deserialize_hex;
 use common::{Stage, grant, until};
-use pilotlight_devnet::{Fault, FaultKind};
+use pilotlight_devnet::{Fault, FaultKind, copy_folder};
 use pilotlight_node::backoff::{Backoffs, Endpoint, Standing};
 use pilotlight_node::chain::Server;
 use pilotlight_node::oracle::{AtRest, Engine};
@@ -302,19 +301,6 @@ async fn a_transaction_reaches_the_network_when_the_first_server_swallows_it() {
     serving.abort();
 }
 
-fn copy(from: &Path, to: &Path) {
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            std::fs::create_dir_all(&to).unwrap();
-            copy(&entry.path(), &to);
-        } else {
-            std::fs::copy(entry.path(), to).unwrap();
-        }
-    }
-}
-
 /// Requests after which the first server fails; `PILOTLIGHT_FAILOVER_CUTS` asks for more of them.
 fn cuts() -> Vec<u32> {
     let most = std::env::var("PILOTLIGHT_FAILOVER_CUTS").ok();
@@ -331,7 +317,7 @@ async fn what_one_server_told_before_it_failed_is_carried_on_by_the_next_through
     let (first, second) = (stage.devnet.esplora_url(), stage.devnet.plain_esplora_url());
     ask(&mut stage, &[&first, &second]);
     let reference = tempfile::tempdir().unwrap();
-    copy(&stage.config.data_dir, reference.path());
+    copy_folder(&stage.config.data_dir, reference.path()).unwrap();
     let alone = Config {
         data_dir: reference.path().to_owned(),
         ..Config::new("", stage.config.network, &second)
@@ -340,7 +326,7 @@ async fn what_one_server_told_before_it_failed_is_carried_on_by_the_next_through
         .into_iter()
         .map(|cut| {
             let dir = tempfile::tempdir().unwrap();
-            copy(&stage.config.data_dir, dir.path());
+            copy_folder(&stage.config.data_dir, dir.path()).unwrap();
             let mut config = stage.config.clone();
             dir.path().clone_into(&mut config.data_dir);
             (cut, dir, config)

@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use bitcoin::{OutPoint, Txid};
 use common::cheat::{Betrayed, be_paid, betrayed, pay, penalty, quiet};
@@ -13,7 +13,7 @@ use lightning::util::persist::{
     CHANNEL_MANAGER_PERSISTENCE_KEY as KEY, CHANNEL_MANAGER_PERSISTENCE_PRIMARY_NAMESPACE as PRIMARY,
     CHANNEL_MANAGER_PERSISTENCE_SECONDARY_NAMESPACE as SECONDARY, KVStoreSync,
 };
-use pilotlight_devnet::{Fault, FaultKind};
+use pilotlight_devnet::{Fault, FaultKind, copy_folder};
 use pilotlight_node::{
     CapsuleSlot, ErrorCode, GrantKind, PaymentStatus, SafeUntilReason, StageEnd, StageName, WakeOutcome,
     WakeRecord,
@@ -39,14 +39,6 @@ fn damage_manager(stage: &Stage) {
     let store = Store::open(store_dir(stage)).unwrap();
     KVStoreSync::write(&store, PRIMARY, SECONDARY, KEY, NONSENSE.to_vec()).unwrap();
     store.close().unwrap();
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-    }
 }
 
 async fn capsules(stage: &Stage) -> Vec<CapsuleSlot> {
@@ -157,7 +149,7 @@ async fn a_state_that_may_be_old_watches_and_never_closes_by_itself() {
     lifecycle.enter_background().await.unwrap();
     let kept = tempfile::tempdir().unwrap();
     let (capsules, kept) = (stage.config.data_dir.join("capsules"), kept.path());
-    copy(&capsules, kept);
+    copy_folder(&capsules, kept).unwrap();
 
     // Then it comes back, and others are made: that state is revoked, and costs everything if it is ever published.
     let lifecycle = stage.lifecycle();
@@ -173,7 +165,7 @@ async fn a_state_that_may_be_old_watches_and_never_closes_by_itself() {
     lifecycle.enter_background().await.unwrap();
 
     std::fs::remove_dir_all(&capsules).unwrap();
-    copy(kept, &capsules);
+    copy_folder(kept, &capsules).unwrap();
     let restored = stage.lifecycle().restore_capsule(None).await.unwrap();
     assert!(!restored.live, "{restored:?}");
     assert_eq!(

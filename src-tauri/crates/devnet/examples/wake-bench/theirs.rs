@@ -10,6 +10,7 @@ use ldk_node::bitcoin::Network;
 use ldk_node::config::{ElectrumSyncConfig, EsploraSyncConfig};
 use ldk_node::payment::PaymentKind;
 use ldk_node::{Builder, Event, Node};
+use pilotlight_devnet::peak_memory;
 use serde_json::json;
 
 use crate::{Chain, Outcome, Theirs};
@@ -56,7 +57,7 @@ fn ask(node: &Node, what: Theirs, sync: Duration) -> Outcome {
             let best = node.status().current_best_block;
             let channels = node.list_channels();
             Ok(json!({
-                "rss_kib": peak_rss_kib(),
+                "rss_kib": peak_memory().map(|bytes| bytes / 1024),
                 "sync_ms": sync.as_secs_f64() * 1_000.0,
                 "height": best.height,
                 "tip": best.block_hash,
@@ -110,13 +111,6 @@ fn ask(node: &Node, what: Theirs, sync: Duration) -> Outcome {
             Ok(json!({ "nodes": graph.list_nodes().len(), "channels": graph.list_channels().len() }))
         }
     }
-}
-
-/// Of this program alone, so far (Linux).
-fn peak_rss_kib() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 
 fn usable(node: &Node, count: usize) -> Result<(), Box<dyn std::error::Error>> {

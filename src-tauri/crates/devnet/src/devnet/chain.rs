@@ -1,5 +1,7 @@
 //! The devnet's chain in a test's hands: mining, paying, undoing.
 
+use bitcoin::block::Header;
+use bitcoin::consensus::encode::deserialize_hex;
 use bitcoin::{Address, Amount, BlockHash, OutPoint, Transaction, Txid};
 use serde_json::{Value, json};
 
@@ -93,6 +95,17 @@ impl Devnet {
             height: entry.place.map(|place| place.height),
             fee_sat: chain.fee(&entry.tx),
         }))
+    }
+
+    /// The header of the best chain's block at a height.
+    ///
+    /// # Errors
+    /// [`Error::Rpc`] above the tip, [`Error::Transport`]
+    pub async fn header(&self, height: u32) -> Result<Header, Error> {
+        let rpc = self.rpc();
+        let hash: BlockHash = rpc.call("getblockhash", json!([height])).await?;
+        let header: String = rpc.call("getblockheader", json!([hash, false])).await?;
+        deserialize_hex(&header).map_err(|e| Error::Bitcoind(format!("a header that is none: {e}")))
     }
 
     /// Everything in the mempool.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use pilotlight_devnet::{Carried, Devnet, Electrs, Line};
+use pilotlight_devnet::{Carried, Devnet, Electrs, Line, copy_folder};
 use pilotlight_node::Depth;
 use pilotlight_node::oracle::Engine;
 use serde_json::{Value, json};
@@ -165,7 +165,7 @@ impl<'a> Servers<'a> {
         wallet::make(&self.devnet, esplora.path(), channels).await;
         self.theirs.make(&self.devnet, theirs.path(), channels).await;
         for copy in [&electrum, &filters] {
-            wallet::copy(esplora.path(), copy.path());
+            copy_folder(esplora.path(), copy.path()).unwrap();
         }
         self.electrs.settle().await.unwrap();
         let homes = Homes {
@@ -197,7 +197,7 @@ impl<'a> Servers<'a> {
             (_, Server::Filters) => &homes.filters,
         };
         let copy = tempfile::tempdir().unwrap();
-        wallet::copy(home.path(), copy.path());
+        copy_folder(home.path(), copy.path()).unwrap();
         self.devnet.reset_traffic();
         for line in self.lines() {
             line.take_carried();

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use bitcoin::Network;
 use clap::{Parser, Subcommand};
-use pilotlight_devnet::{Devnet, Options};
+use pilotlight_devnet::{Devnet, Options, peak_memory};
 use pilotlight_node::oracle::AtRest;
 use pilotlight_node::{ChainChoice, Config, HostPort};
 use serde_json::{Value, json};
@@ -112,15 +112,8 @@ async fn once(config: &Config, with: &str) -> Value {
         "wall_ms": wall.as_secs_f64() * 1_000.0,
         "height": checkpoint.height,
         "requests": requests,
-        "rss_kib": peak_rss_kib(),
+        "rss_kib": peak_memory().map(|bytes| bytes / 1024),
     })
-}
-
-/// Of this program alone: `getrusage` counts what the parent held when it started it (Linux).
-fn peak_rss_kib() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 
 async fn run(theirs: &Theirs, channels: &[u32], blocks: &[u32], rtts: &[u64], runs: u32) -> Value {

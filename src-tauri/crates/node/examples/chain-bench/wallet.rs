@@ -56,17 +56,3 @@ pub async fn make(devnet: &Devnet, dir: &Path, channels: u32) {
     drop(node);
     lifecycle.enter_background().await.unwrap();
 }
-
-/// Copies a folder with all that is in it.
-pub fn copy(from: &Path, to: &Path) {
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            std::fs::create_dir_all(&to).unwrap();
-            copy(&entry.path(), &to);
-        } else {
-            std::fs::copy(entry.path(), to).unwrap();
-        }
-    }
-}

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use bitcoin::{Amount, OutPoint, Transaction};
 use futures::future::join_all;
-use pilotlight_devnet::{Electrs, Line};
+use pilotlight_devnet::{Electrs, Line, copy_folder};
 use pilotlight_node::oracle::{AtRest, Digest, Engine};
 use pilotlight_node::{ChainChoice, Config, Depth};
 
-use crate::common::{Stage, copy};
+use crate::common::Stage;
 
 /// A chain source: its name, which engine, how closely it looks, and how the wallet is told of it.
 pub type Source = (&'static str, Engine, Depth, fn(&mut Config, &Props));
@@ -142,7 +142,7 @@ impl<'a> Contest<'a> {
     fn copied(stage: &'a Stage, props: Arc<Props>) -> Self {
         let contest = Self::between_strangers(stage, props);
         for contestant in &contest.contestants {
-            copy(&stage.config.data_dir, contestant.dir.path());
+            copy_folder(&stage.config.data_dir, contestant.dir.path()).unwrap();
         }
         contest
     }

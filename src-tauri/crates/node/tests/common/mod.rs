@@ -6,7 +6,6 @@ pub mod cheat;
 pub mod faces;
 pub mod hanging;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -182,19 +181,5 @@ pub async fn until(what: &str, mut done: impl FnMut() -> bool) {
     while !done() {
         assert!(started.elapsed() < LIMIT, "waited in vain for {what}");
         tokio::time::sleep(Duration::from_millis(25)).await;
-    }
-}
-
-/// Copies a folder with all that is in it: a wallet asleep.
-pub fn copy(from: &Path, to: &Path) {
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            std::fs::create_dir_all(&to).unwrap();
-            copy(&entry.path(), &to);
-        } else {
-            std::fs::copy(entry.path(), to).unwrap();
-        }
     }
 }

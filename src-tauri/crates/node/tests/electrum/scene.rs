@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use bitcoin::Amount;
-use pilotlight_devnet::Electrs;
+use pilotlight_devnet::{Electrs, copy_folder};
 use pilotlight_node::oracle::{AtRest, Digest, Engine};
 use pilotlight_node::{ChainChoice, Config, Depth};
 
-use super::common::{Stage, copy};
+use super::common::Stage;
 use super::liar::Liar;
 
 /// A wallet to which much has happened while it slept: the peer has closed the channel, and somebody has paid on-chain.
@@ -58,7 +58,7 @@ impl Scene {
     /// A copy of the wallet, asleep.
     pub fn wallet(&self) -> (Config, tempfile::TempDir) {
         let dir = tempfile::tempdir().unwrap();
-        copy(&self.stage.config.data_dir, dir.path());
+        copy_folder(&self.stage.config.data_dir, dir.path()).unwrap();
         let mut config = self.stage.config.clone();
         dir.path().clone_into(&mut config.data_dir);
         config.chain = ChainChoice::Electrum {

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use pilotlight_devnet::{Carried, Electrs};
+use pilotlight_devnet::{Carried, Electrs, copy_folder};
 use pilotlight_node::oracle::{AtRest, Engine};
 use pilotlight_node::{ChainChoice, Config, Depth};
 
-use super::common::{Stage, copy, peer, until};
+use super::common::{Stage, peer, until};
 
 const RTT: Duration = Duration::from_millis(100);
 
@@ -75,7 +75,7 @@ async fn a_day_behind_with_five_channels_takes_a_third_of_the_serial_clients_tim
 /// One look of a cold wallet, and what it took.
 async fn look(config: &Config, electrs: &Electrs, engine: Engine, depth: Depth) -> (Duration, Carried) {
     let dir = tempfile::tempdir().unwrap();
-    copy(&config.data_dir, dir.path());
+    copy_folder(&config.data_dir, dir.path()).unwrap();
     let mut config = config.clone();
     dir.path().clone_into(&mut config.data_dir);
     let wallet = AtRest::open(&config, engine).unwrap();

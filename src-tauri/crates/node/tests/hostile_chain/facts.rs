@@ -33,13 +33,7 @@ impl Facts {
         let height = devnet.height().await.unwrap();
         let mut headers = Vec::new();
         for height in 0..=height {
-            let hash: String = devnet.rpc().call("getblockhash", json!([height])).await.unwrap();
-            let header: String = devnet
-                .rpc()
-                .call("getblockheader", json!([hash, false]))
-                .await
-                .unwrap();
-            headers.push(deserialize_hex(&header).unwrap());
+            headers.push(devnet.header(height).await.unwrap());
         }
         // The reward of a block that is neither new nor old.
         let at = height - 20;

@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bitcoin::{Address, Amount, OutPoint, Txid};
+use pilotlight_devnet::copy_folder;
 use pilotlight_node::oracle::{AtRest, Digest, Engine};
 use pilotlight_node::{Config, Depth, Node};
 
@@ -138,7 +139,7 @@ impl Lane {
     /// A copy of the wallet as it was at that moment, gone with the folder.
     pub fn copy(&self, moment: Moment) -> (Config, tempfile::TempDir) {
         let dir = tempfile::tempdir().unwrap();
-        copy(self.moments[&moment].path(), dir.path());
+        copy_folder(self.moments[&moment].path(), dir.path()).unwrap();
         let mut config = self.config.clone();
         dir.path().clone_into(&mut config.data_dir);
         (config, dir)
@@ -152,7 +153,7 @@ impl Lane {
     /// Takes over a wallet from a folder, lets it look through this lane's man, who is honest, and keeps it so.
     async fn note(&mut self, moment: Moment, from: &Path) {
         let dir = tempfile::tempdir().unwrap();
-        copy(from, dir.path());
+        copy_folder(from, dir.path()).unwrap();
         let mut config = self.config.clone();
         dir.path().clone_into(&mut config.data_dir);
         let wallet = AtRest::open(&config, Engine::Ours).unwrap();
@@ -269,18 +270,5 @@ async fn open(stage: &Stage, node: &Node, sat: u64) -> Txid {
             return new;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            std::fs::create_dir_all(&to).unwrap();
-            copy(&entry.path(), &to);
-        } else {
-            std::fs::copy(entry.path(), to).unwrap();
-        }
     }
 }

@@ -8,7 +8,7 @@ use bitcoin::block::Header;
 use bitcoin::{Address, Amount, BlockHash, Network, ScriptBuf, Transaction, Txid};
 use lightning::chain::transaction::TransactionData;
 use lightning::chain::{Confirm, Filter, WatchedOutput};
-use pilotlight_devnet::{Devnet, Options};
+use pilotlight_devnet::{Devnet, Options, copy_folder};
 use pilotlight_store::Store;
 
 use super::ear::{Ear, Heard};
@@ -85,7 +85,7 @@ impl Scene {
         place.wallet.persist().unwrap();
         place.store.close().unwrap();
         let before = tempfile::tempdir().unwrap();
-        copy(dir.path(), before.path());
+        copy_folder(dir.path(), before.path()).unwrap();
 
         // The same wallet goes on, to make what it has not seen there.
         let place = Place::open(dir.path());
@@ -197,7 +197,7 @@ impl Place {
         } else {
             tempfile::tempdir().unwrap()
         };
-        copy(from, dir.path());
+        copy_folder(from, dir.path()).unwrap();
         let place = Self::open(dir.path());
         Self {
             _dir: Some(dir),
@@ -291,18 +291,5 @@ impl Confirm for Witness {
 
     fn get_relevant_txids(&self) -> Vec<(Txid, u32, Option<BlockHash>)> {
         self.ear.get_relevant_txids()
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            std::fs::create_dir_all(&to).unwrap();
-            copy(&entry.path(), &to);
-        } else {
-            std::fs::copy(entry.path(), to).unwrap();
-        }
     }
 }

@@ -40,13 +40,9 @@ impl Tape {
             "/fee-estimates".into(),
         ];
         for height in 0..=tip {
-            let hash: String = devnet.rpc().call("getblockhash", json!([height])).await.unwrap();
-            let header: String = devnet
-                .rpc()
-                .call("getblockheader", json!([hash, false]))
-                .await
-                .unwrap();
-            tape.headers.push(deserialize_hex(&header).unwrap());
+            let header = devnet.header(height).await.unwrap();
+            let hash = header.block_hash();
+            tape.headers.push(header);
             if height + BLOCKS < tip {
                 continue;
             }
