@@ -2,7 +2,7 @@
 //! chain goes on where it was.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use bitcoin::block::Header;
 use bitcoin::{BlockHash, Transaction, Txid};
@@ -27,10 +27,23 @@ pub struct Place {
     pub position: usize,
 }
 
+/// What can be asked of a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wanted {
+    /// The whole of it.
+    Transaction,
+    /// Where it is.
+    Place,
+}
+
+/// Held while something is asked.
+type Turn = tokio::sync::Mutex<()>;
+
 /// What was proved.
 #[derive(Default)]
 pub struct Known {
     state: Mutex<State>,
+    turns: Mutex<BTreeMap<(Txid, Wanted), Weak<Turn>>>,
 }
 
 #[derive(Default)]
@@ -52,6 +65,19 @@ impl State {
 }
 
 impl Known {
+    /// Whose turn it is to ask for this: LDK's part of a round and the wallet's want the same at the same moment, and whoever
+    /// comes second waits, and finds it known. Whoever is dropped while asking passes the turn on.
+    pub fn turn(&self, txid: &Txid, wanted: Wanted) -> Arc<Turn> {
+        let mut turns = lock(&self.turns);
+        turns.retain(|_, turn| turn.strong_count() > 0);
+        let key = (*txid, wanted);
+        turns.get(&key).and_then(Weak::upgrade).unwrap_or_else(|| {
+            let turn = Arc::default();
+            turns.insert(key, Arc::downgrade(&turn));
+            turn
+        })
+    }
+
     /// A transaction.
     pub fn transaction(&self, txid: &Txid) -> Option<Arc<Transaction>> {
         lock(&self.state).transactions.get(txid).cloned()
@@ -133,6 +159,19 @@ mod tests {
             "another chain"
         );
         assert_eq!(known.place(&longer, &txid, 1), None, "and it is forgotten");
+    }
+
+    #[test]
+    fn the_same_is_one_turn_while_somebody_has_it_and_nothing_is_kept_of_it() {
+        let known = Known::default();
+        let (one, other) = (Txid::hash(b"one"), Txid::hash(b"other"));
+        let turn = known.turn(&one, Wanted::Place);
+        assert!(Arc::ptr_eq(&turn, &known.turn(&one, Wanted::Place)));
+        assert!(!Arc::ptr_eq(&turn, &known.turn(&one, Wanted::Transaction)));
+        assert!(!Arc::ptr_eq(&turn, &known.turn(&other, Wanted::Place)));
+        drop(turn);
+        let _turn = known.turn(&other, Wanted::Transaction);
+        assert_eq!(lock(&known.turns).len(), 1);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::api::{Api, Entry};
 use super::client::PIPELINE;
-use super::known::{Known, Place};
+use super::known::{Known, Place, Wanted};
 use super::proof;
 use crate::chain::engine::{Answer, Chain, Findings, Found, HistoryItem, Trouble, lie};
 use crate::chain::watch::{WatchedCoin, WatchedTransaction};
@@ -224,6 +224,8 @@ impl Look<'_> {
     }
 
     async fn transaction(&self, txid: Txid) -> Answer<Arc<Transaction>> {
+        let turn = self.known.turn(&txid, Wanted::Transaction);
+        let _turn = turn.lock().await;
         if let Some(known) = self.known.transaction(&txid) {
             return Ok(known);
         }
@@ -251,6 +253,8 @@ impl Look<'_> {
         if height > recent.tip.height {
             return Err(Trouble::Unclear(format!("transaction {txid} is above the tip")));
         }
+        let turn = self.known.turn(&txid, Wanted::Place);
+        let _turn = turn.lock().await;
         if let Some(known) = self.known.place(recent, &txid, height) {
             return Ok(known);
         }
