@@ -25,6 +25,8 @@ pub fn builder() -> Builder<Wry> {
             commands::close_channel,
             commands::connection,
             commands::choose_connection,
+            commands::networks,
+            commands::choose_network,
             commands::sync_now,
             commands::wakes,
             commands::background_status,

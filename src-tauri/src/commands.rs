@@ -7,16 +7,17 @@ use std::sync::Arc;
 
 use pilotlight_node::{
     Channel, Connection, ConnectionStatus, Destination, Error, ErrorCode, ErrorReport, GrantKind, Invoice,
-    Lifecycle, Overview, Payment, PeerAddress, WakeRecord, WordCount,
+    Lifecycle, Node, Overview, Payment, PeerAddress, WakeRecord, WordCount,
 };
 use serde::{Deserialize, Deserializer};
-use tauri::{AppHandle, State, async_runtime};
+use tauri::{AppHandle, State};
 use tauri_plugin_background::{BackgroundExt, Error as Refused, SchedulerError, Status, TaskKind};
 
+use crate::wallets::{Networks, Wallets};
 use crate::wiring;
 
 type Answer<T> = Result<T, ErrorReport>;
-type Wallet<'a> = State<'a, Arc<Lifecycle>>;
+type Wallet<'a> = State<'a, Arc<Wallets>>;
 
 /// An amount in satoshi. A number in JavaScript: all the satoshi there will ever be are less than 2^53.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, specta::Type)]
@@ -41,7 +42,7 @@ impl<'de> Deserialize<'de> for Msat {
 #[tauri::command]
 #[specta::specta]
 pub async fn overview(wallet: Wallet<'_>) -> Answer<Overview> {
-    Ok(wallet.overview().await)
+    wallet.overview().await.map_err(|e| e.report())
 }
 
 /// Makes a new wallet and returns its recovery words, 12 or 24. An empty passphrase is none.
@@ -49,12 +50,10 @@ pub async fn overview(wallet: Wallet<'_>) -> Answer<Overview> {
 #[specta::specta]
 pub async fn create_wallet(wallet: Wallet<'_>, word_count: u32, passphrase: String) -> Answer<Vec<String>> {
     let count = WordCount::try_from(word_count).map_err(|e| e.report())?;
-    let words = wallet
+    wallet
         .create_wallet(count, non_empty(&passphrase))
         .await
-        .map_err(|e| e.report())?;
-    async_runtime::spawn(wiring::enter_foreground(wallet.inner().clone()));
-    Ok(split(&words))
+        .map_err(|e| e.report())
 }
 
 /// Restores a wallet from its recovery words. An empty passphrase is none.
@@ -64,23 +63,22 @@ pub async fn restore_wallet(wallet: Wallet<'_>, words: String, passphrase: Strin
     wallet
         .restore_wallet(&words, non_empty(&passphrase))
         .await
-        .map_err(|e| e.report())?;
-    async_runtime::spawn(wiring::enter_foreground(wallet.inner().clone()));
-    Ok(())
+        .map_err(|e| e.report())
 }
 
 /// The recovery words, because the person asked to see them.
 #[tauri::command]
 #[specta::specta]
 pub async fn reveal_words(wallet: Wallet<'_>) -> Answer<Vec<String>> {
-    Ok(split(&wallet.reveal_words().await.map_err(|e| e.report())?))
+    let words = in_use(&wallet)?.reveal_words().await.map_err(|e| e.report())?;
+    Ok(words.split_whitespace().map(str::to_owned).collect())
 }
 
 /// A fresh on-chain address.
 #[tauri::command]
 #[specta::specta]
 pub async fn new_address(wallet: Wallet<'_>) -> Answer<String> {
-    let node = wallet.node().await.map_err(|e| e.report())?;
+    let node = node(&wallet).await?;
     node.new_address().await.map_err(|e| e.report())
 }
 
@@ -88,7 +86,7 @@ pub async fn new_address(wallet: Wallet<'_>) -> Answer<String> {
 #[tauri::command]
 #[specta::specta]
 pub async fn send_onchain(wallet: Wallet<'_>, address: String, amount_sat: Option<Sat>) -> Answer<String> {
-    let node = wallet.node().await.map_err(|e| e.report())?;
+    let node = node(&wallet).await?;
     let payment = node
         .send_onchain(&address, amount_sat.map(|sat| sat.0))
         .await
@@ -100,7 +98,7 @@ pub async fn send_onchain(wallet: Wallet<'_>, address: String, amount_sat: Optio
 #[tauri::command]
 #[specta::specta]
 pub async fn parse_destination(wallet: Wallet<'_>, text: String) -> Answer<Destination> {
-    let node = wallet.node().await.map_err(|e| e.report())?;
+    let node = node(&wallet).await?;
     node.parse(&text).map_err(|e| e.report())
 }
 
@@ -112,7 +110,7 @@ pub async fn create_invoice(
     amount_msat: Option<Msat>,
     description: String,
 ) -> Answer<Invoice> {
-    let node = wallet.node().await.map_err(|e| e.report())?;
+    let node = node(&wallet).await?;
     node.create_invoice(amount_msat.map(|msat| msat.0), &description)
         .await
         .map_err(|e| e.report())
@@ -123,7 +121,7 @@ pub async fn create_invoice(
 #[tauri::command]
 #[specta::specta]
 pub async fn pay(wallet: Wallet<'_>, bolt11: String, amount_msat: Option<Msat>) -> Answer<String> {
-    let node = wallet.node().await.map_err(|e| e.report())?;
+    let node = node(&wallet).await?;
     let payment = node
         .pay(&bolt11, amount_msat.map(|msat| msat.0))
         .await
@@ -135,7 +133,7 @@ pub async fn pay(wallet: Wallet<'_>, bolt11: String, amount_msat: Option<Msat>) 
 #[tauri::command]
 #[specta::specta]
 pub async fn payments(wallet: Wallet<'_>) -> Answer<Vec<Payment>> {
-    let node = wallet.node().await.map_err(|e| e.report())?;
+    let node = node(&wallet).await?;
     node.payments().await.map_err(|e| e.report())
 }
 
@@ -143,7 +141,7 @@ pub async fn payments(wallet: Wallet<'_>) -> Answer<Vec<Payment>> {
 #[tauri::command]
 #[specta::specta]
 pub async fn channels(wallet: Wallet<'_>) -> Answer<Vec<Channel>> {
-    Ok(wallet.node().await.map_err(|e| e.report())?.channels())
+    Ok(node(&wallet).await?.channels())
 }
 
 /// Connects to a peer, `NODE_ID@HOST:PORT`.
@@ -151,7 +149,7 @@ pub async fn channels(wallet: Wallet<'_>) -> Answer<Vec<Channel>> {
 #[specta::specta]
 pub async fn connect_peer(wallet: Wallet<'_>, address: String) -> Answer<()> {
     let peer = peer(&address)?;
-    let node = wallet.node().await.map_err(|e| e.report())?;
+    let node = node(&wallet).await?;
     node.connect(&peer).await.map_err(|e| e.report())
 }
 
@@ -160,7 +158,7 @@ pub async fn connect_peer(wallet: Wallet<'_>, address: String) -> Answer<()> {
 #[specta::specta]
 pub async fn open_channel(wallet: Wallet<'_>, peer_address: String, amount_sat: Sat) -> Answer<String> {
     let peer = peer(&peer_address)?;
-    let node = wallet.node().await.map_err(|e| e.report())?;
+    let node = node(&wallet).await?;
     node.open_channel(&peer, amount_sat.0)
         .await
         .map_err(|e| e.report())
@@ -170,7 +168,7 @@ pub async fn open_channel(wallet: Wallet<'_>, peer_address: String, amount_sat: 
 #[tauri::command]
 #[specta::specta]
 pub async fn close_channel(wallet: Wallet<'_>, channel_id: String, force: bool) -> Answer<()> {
-    let node = wallet.node().await.map_err(|e| e.report())?;
+    let node = node(&wallet).await?;
     node.close_channel(&channel_id, force)
         .await
         .map_err(|e| e.report())
@@ -180,7 +178,7 @@ pub async fn close_channel(wallet: Wallet<'_>, channel_id: String, force: bool) 
 #[tauri::command]
 #[specta::specta]
 pub async fn connection(wallet: Wallet<'_>) -> Answer<ConnectionStatus> {
-    wallet.connection().map_err(|e| e.report())
+    in_use(&wallet)?.connection().map_err(|e| e.report())
 }
 
 /// Takes another way to hear the chain. A server of the person's own is asked first whether it is one; answers when the
@@ -188,14 +186,29 @@ pub async fn connection(wallet: Wallet<'_>) -> Answer<ConnectionStatus> {
 #[tauri::command]
 #[specta::specta]
 pub async fn choose_connection(wallet: Wallet<'_>, choice: Connection) -> Answer<()> {
-    wallet.choose_connection(choice).await.map_err(|e| e.report())
+    let lifecycle = in_use(&wallet)?;
+    lifecycle.choose_connection(choice).await.map_err(|e| e.report())
+}
+
+/// Which networks' wallets there are to choose from, and which one is in use.
+#[tauri::command]
+#[specta::specta]
+pub async fn networks(wallet: Wallet<'_>) -> Answer<Networks> {
+    wallet.networks().map_err(|e| e.report())
+}
+
+/// Puts another network's wallet in the place of the one in use; answers when that is done.
+#[tauri::command]
+#[specta::specta]
+pub async fn choose_network(wallet: Wallet<'_>, network: String) -> Answer<()> {
+    wallet.choose(&network).await.map_err(|e| e.report())
 }
 
 /// Looks at the chain now; answers when that is done.
 #[tauri::command]
 #[specta::specta]
 pub async fn sync_now(wallet: Wallet<'_>) -> Answer<()> {
-    let node = wallet.node().await.map_err(|e| e.report())?;
+    let node = node(&wallet).await?;
     node.sync().await.map_err(|e| e.report())
 }
 
@@ -203,7 +216,7 @@ pub async fn sync_now(wallet: Wallet<'_>) -> Answer<()> {
 #[tauri::command]
 #[specta::specta]
 pub async fn wakes(wallet: Wallet<'_>) -> Answer<Vec<WakeRecord>> {
-    wallet.history().await.map_err(|e| e.report())
+    in_use(&wallet)?.history().await.map_err(|e| e.report())
 }
 
 /// Who grants background runs, and when the next may come.
@@ -259,6 +272,14 @@ pub async fn simulate_expiration(app: AppHandle) -> Answer<bool> {
     Ok(any)
 }
 
+fn in_use(wallet: &Wallets) -> Answer<Arc<Lifecycle>> {
+    wallet.in_use().map_err(|e| e.report())
+}
+
+async fn node(wallet: &Wallets) -> Answer<Arc<Node>> {
+    in_use(wallet)?.node().await.map_err(|e| e.report())
+}
+
 fn first(app: &AppHandle, kind: GrantKind) -> Result<&str, Refused> {
     let kind = wiring::task_kind(kind);
     let missing = || Refused::UnknownTask(format!("{kind:?}"));
@@ -285,8 +306,4 @@ fn peer(address: &str) -> Answer<PeerAddress> {
 
 fn non_empty(text: &str) -> Option<&str> {
     Some(text).filter(|text| !text.is_empty())
-}
-
-fn split(words: &str) -> Vec<String> {
-    words.split_whitespace().map(str::to_owned).collect()
 }

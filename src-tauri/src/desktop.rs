@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use pilotlight_node::{Config, GrantKind, Lifecycle, WalletState};
+use pilotlight_node::{Config, Grace, GrantKind, Lifecycle, WalletState};
 use tauri::{AppHandle, Manager, RunEvent, WebviewWindowBuilder, async_runtime};
 use tauri_plugin_background::BackgroundExt;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::settings::Settings;
+use crate::wallets::{Home, Wallets};
 use crate::warning::{News, Notice};
 use crate::wiring;
 
@@ -20,13 +21,26 @@ const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 static STOPPING: AtomicBool = AtomicBool::new(false);
 
-/// The owner of the node, with the seed in a file.
-pub fn lifecycle(config: Config) -> Arc<Lifecycle> {
-    Lifecycle::new(config)
-}
+/// A desktop, with each seed in a file.
+pub struct Device;
 
-/// Nothing to do: the node makes its folder.
-pub fn prepare(_data_dir: &Path) {}
+impl Home for Device {
+    fn lifecycle(&self, config: Config) -> Arc<Lifecycle> {
+        Lifecycle::new(config)
+    }
+
+    /// Nothing to do: who writes makes the folder.
+    fn prepare(&self, _folder: &Path) {}
+
+    fn sees_files(&self) -> bool {
+        true
+    }
+
+    /// The seed's file is not encrypted.
+    fn keeps_real_money(&self) -> bool {
+        false
+    }
+}
 
 /// Nothing is armed: a desktop app that is not running warns of nothing, and one that runs looks at the chain.
 pub fn warn(_notice: &Notice) {}
@@ -42,9 +56,8 @@ pub fn open(app: &AppHandle, settings: &Settings) -> tauri::Result<()> {
     for window in &app.config().app.windows {
         WebviewWindowBuilder::from_config(app, window)?.build()?;
     }
-    async_runtime::spawn(wiring::enter_foreground(
-        app.state::<Arc<Lifecycle>>().inner().clone(),
-    ));
+    let wallets = app.state::<Arc<Wallets>>().inner().clone();
+    async_runtime::spawn(async move { wallets.enter_foreground().await });
     #[cfg(unix)]
     async_runtime::spawn(exit_on_signal(app.clone()));
     // The developer's wish for more wakes than a phone would grant.
@@ -61,8 +74,9 @@ async fn keep_launching(app: AppHandle, every: Duration) {
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         turns.tick().await;
-        let wallet = app.state::<Arc<Lifecycle>>().overview().await.state;
-        if wallet == WalletState::None || !app.background().status().active.is_empty() {
+        let overview = app.state::<Arc<Wallets>>().overview().await;
+        let is_there = overview.is_ok_and(|overview| overview.state != WalletState::None);
+        if !is_there || !app.background().status().active.is_empty() {
             continue;
         }
         for id in app.background().tasks_of(wiring::task_kind(GrantKind::Refresh)) {
@@ -84,8 +98,9 @@ pub fn on_run_event(app: &AppHandle, event: RunEvent) {
     api.prevent_exit();
     let app = app.clone();
     async_runtime::spawn(async move {
-        let lifecycle = app.state::<Arc<Lifecycle>>().inner().clone();
-        match tokio::time::timeout(STOP_LIMIT, lifecycle.enter_background()).await {
+        let wallets = app.state::<Arc<Wallets>>().inner().clone();
+        let grace = Grace::none();
+        match tokio::time::timeout(STOP_LIMIT, wallets.enter_background_within(&grace)).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 tracing::error!(code = ?error.code(), detail = error.detail(), "the node did not stop well");

@@ -1,13 +1,13 @@
 //! What the webview hears without asking.
 
-use std::sync::Arc;
-
-use pilotlight_node::{Lifecycle, NodeEvent};
+use pilotlight_node::NodeEvent;
 use serde::{Deserialize, Serialize};
 use tauri::{AppHandle, async_runtime};
 use tauri_plugin_background::{BackgroundExt, RunEvent};
 use tauri_specta::Event;
 use tokio::sync::broadcast::error::RecvError;
+
+use crate::wallets::Wallets;
 
 /// An event of the node, as it came.
 #[derive(Debug, Clone, Serialize, Deserialize, specta::Type, Event)]
@@ -19,13 +19,13 @@ pub struct NodeMessage(pub NodeEvent);
 #[tauri_specta(event_name = "run-event")]
 pub struct RunMessage(pub RunEvent);
 
-/// Forwards the events of node and plugin to the webview for as long as the app lives.
-pub fn forward(app: &AppHandle, lifecycle: &Arc<Lifecycle>) {
+/// Forwards the events of plugin and wallet, whichever is in use, to the webview for as long as the app lives.
+pub fn forward(app: &AppHandle, wallets: &Wallets) {
     let handle = app.clone();
     app.background()
         .on_event(move |event| emit(&handle, &RunMessage(event.clone())));
     let handle = app.clone();
-    let mut events = lifecycle.events();
+    let mut events = wallets.events();
     async_runtime::spawn(async move {
         loop {
             match events.recv().await {

@@ -1,7 +1,8 @@
 //! The shell: puts the node, the background plugin and the webview together. No logic that a test would want lives here.
 //!
 //! [`wiring`] joins node and plugin, [`commands`] and [`events`] are what the webview sees, [`bindings`] types them for
-//! it, [`warning`] says when the person must be told to open the app, [`settings`] says which wallet this is.
+//! it, [`warning`] says when the person must be told to open the app. [`wallets`] holds the wallet in use, [`settings`] what the
+//! environment says of it.
 
 // The macro of the entry point makes a public function without documentation.
 #![cfg_attr(mobile, allow(missing_docs))]
@@ -16,6 +17,7 @@ mod events;
 #[cfg(target_os = "ios")]
 mod ios;
 mod settings;
+mod wallets;
 mod warning;
 mod wiring;
 

@@ -1,7 +1,9 @@
-//! Which wallet this is: where its files are, which network, which servers. On desktops the environment may say.
+//! What the environment says on a desktop: where the files are, which network, which servers. On a phone it says nothing.
+//!
+//! Who names a network, or anything that belongs to one, settles it; otherwise the person chooses (see `wallets`).
 
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use pilotlight_node::chain::networks::Chain;
@@ -11,7 +13,7 @@ use tauri::{AppHandle, Manager};
 
 /// The wallet's folder. Default: the app's own data folder.
 const DATA_DIR: &str = "PILOTLIGHT_DATA_DIR";
-/// `bitcoin`, `testnet4`, `signet` or `regtest`. Default: signet, until the app was reviewed for real money.
+/// `bitcoin`, `testnet4`, `signet` or `regtest`. Default: what the person chose.
 const NETWORK: &str = "PILOTLIGHT_NETWORK";
 /// The challenge of a signet of somebody's own, in hex (BIP325). Default: the public signet's.
 const CHALLENGE: &str = "PILOTLIGHT_SIGNET_CHALLENGE";
@@ -28,11 +30,15 @@ const LSP: &str = "PILOTLIGHT_LSP";
 /// watch. Default: it keeps to the tasks' earliest dates, as a phone would. Release builds do not read it.
 const WAKE_EVERY: &str = "PILOTLIGHT_WAKE_EVERY_SECS";
 
+/// What belongs to one network. The wallet that is named by one of these stays the one in use.
+const SETTLING: [&str; 7] = [DATA_DIR, NETWORK, CHALLENGE, ESPLORA, FILTERS, GOSSIP, LSP];
+
 /// What the environment, or its silence, says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     data_dir: Option<PathBuf>,
-    chain: Chain,
+    /// The network, unless it is the person's to choose.
+    settled: Option<Chain>,
     /// The only server to ask, if there is one.
     esplora_url: Option<String>,
     filter_peers: Vec<HostPort>,
@@ -76,6 +82,7 @@ impl Settings {
 
     fn read(variable: impl Fn(&str) -> Option<String>) -> Result<Self, SettingsError> {
         let variable = |name| variable(name).filter(|value| !value.is_empty());
+        let is_settled = SETTLING.iter().any(|name| variable(name).is_some());
         let name = variable(NETWORK).unwrap_or_else(|| "signet".to_owned());
         let chain = Chain::named(&name, variable(CHALLENGE).as_deref())
             .map_err(|error| SettingsError::Network(name, error.detail().to_owned()))?;
@@ -102,7 +109,7 @@ impl Settings {
             .transpose()?;
         Ok(Self {
             data_dir: variable(DATA_DIR).map(PathBuf::from),
-            chain,
+            settled: is_settled.then_some(chain),
             esplora_url,
             filter_peers,
             gossip_url: variable(GOSSIP),
@@ -117,50 +124,55 @@ impl Settings {
         self.wake_every
     }
 
-    /// The wallet's folder. By default each network has one of its own in the app's data folder.
+    /// The network, if the environment settles it. `None`: the person chooses.
+    pub fn settled(&self) -> Option<&Chain> {
+        self.settled.as_ref()
+    }
+
+    /// The folder of all that the app keeps.
     ///
     /// # Errors
     /// If the system does not know where an app keeps its data.
-    pub fn data_dir(&self, app: &AppHandle) -> tauri::Result<PathBuf> {
+    pub fn folder(&self, app: &AppHandle) -> tauri::Result<PathBuf> {
         match &self.data_dir {
             Some(dir) => Ok(dir.clone()),
-            None => Ok(app.path().app_data_dir()?.join(self.chain.folder())),
+            None => app.path().app_data_dir(),
         }
     }
 
-    /// The node's configuration.
-    ///
-    /// # Errors
-    /// As [`Self::data_dir`].
-    pub fn config(&self, app: &AppHandle) -> tauri::Result<Config> {
-        let mut config = self.chain_config(self.data_dir(app)?);
+    /// The folder of a network's wallet, in the folder of all. A folder that the environment names is the wallet's itself.
+    fn wallet_folder(&self, folder: &Path, chain: &Chain) -> PathBuf {
+        match &self.data_dir {
+            Some(dir) => dir.clone(),
+            None => folder.join(chain.folder()),
+        }
+    }
+
+    /// The configuration of a network's wallet, in the folder of all.
+    pub fn config(&self, folder: &Path, chain: &Chain) -> Config {
+        let (data_dir, network) = (self.wallet_folder(folder, chain), chain.network());
+        let mut config = match &self.esplora_url {
+            Some(url) => Config::new(data_dir, network, url.clone()),
+            None => Config::asking(data_dir, network, chain.servers()),
+        };
+        if let Chain::CustomSignet(challenge) = chain {
+            config.challenge = Some(challenge.clone());
+        }
+        config.filter_peers.clone_from(&self.filter_peers);
         config.lsp.clone_from(&self.lsp);
         if let Some(base) = &self.gossip_url {
             config.gossip = Some(Server::at(base));
         }
-        Ok(config)
-    }
-
-    /// The part of it that says which network, and whom to ask.
-    fn chain_config(&self, data_dir: PathBuf) -> Config {
-        let network = self.chain.network();
-        let mut config = match &self.esplora_url {
-            Some(url) => Config::new(data_dir, network, url.clone()),
-            None => Config::asking(data_dir, network, self.chain.servers()),
-        };
-        if let Chain::CustomSignet(challenge) = &self.chain {
-            config.challenge = Some(challenge.clone());
-        }
-        config.filter_peers.clone_from(&self.filter_peers);
         config
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
-    fn read(variables: &[(&str, &str)]) -> Result<Settings, SettingsError> {
+    /// What an environment with these variables says.
+    pub fn read(variables: &[(&str, &str)]) -> Result<Settings, SettingsError> {
         Settings::read(|name| {
             variables
                 .iter()
@@ -170,17 +182,45 @@ mod tests {
     }
 
     #[test]
-    fn silence_means_signet_with_its_public_servers() {
+    fn silence_leaves_the_network_to_the_person_and_asks_its_public_servers() {
         let settings = read(&[]).unwrap();
-        assert_eq!(settings.chain, Chain::Signet);
-        let config = settings.chain_config(PathBuf::from("/x"));
-        assert_eq!(config.chain_servers(), Chain::Signet.servers());
-        config.validate().unwrap();
+        assert_eq!(settings.settled(), None);
+        for chain in [Chain::Bitcoin, Chain::Signet, Chain::Testnet4] {
+            let config = settings.config(Path::new("/x"), &chain);
+            assert_eq!(config.data_dir, Path::new("/x").join(chain.folder()));
+            assert_eq!(config.chain_servers(), chain.servers());
+            config.validate().unwrap();
+        }
         assert_eq!(
             (settings.data_dir, settings.lsp, settings.wake_every),
             (None, None, None)
         );
-        assert_eq!(read(&[(NETWORK, "")]).unwrap().chain, Chain::Signet);
+        assert_eq!(read(&[(NETWORK, "")]).unwrap().settled(), None);
+        assert_eq!(read(&[(WAKE_EVERY, "9")]).unwrap().settled(), None);
+    }
+
+    #[test]
+    fn whoever_names_what_belongs_to_a_network_settles_it() {
+        let lsp = "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798@127.0.0.1:9735";
+        for (variables, chain) in [
+            (&[(NETWORK, "bitcoin")][..], Chain::Bitcoin),
+            (&[(NETWORK, "signet")], Chain::Signet),
+            (&[(DATA_DIR, "/x")], Chain::Signet),
+            (&[(ESPLORA, "https://signet.example")], Chain::Signet),
+            (&[(FILTERS, "127.0.0.1:38333")], Chain::Signet),
+            (&[(GOSSIP, "https://rgs.example")], Chain::Signet),
+            (&[(LSP, lsp)], Chain::Signet),
+            (&[(NETWORK, "testnet4"), (DATA_DIR, "/x")], Chain::Testnet4),
+        ] {
+            let settings = read(variables).unwrap();
+            assert_eq!(settings.settled(), Some(&chain), "{variables:?}");
+        }
+        // The folder that was named is the wallet's own, as it always was.
+        let named = read(&[(DATA_DIR, "/x")]).unwrap();
+        assert_eq!(
+            named.config(Path::new("/x"), &Chain::Signet).data_dir,
+            Path::new("/x")
+        );
     }
 
     #[test]
@@ -195,8 +235,8 @@ mod tests {
             (WAKE_EVERY, "45"),
         ])
         .unwrap();
-        assert_eq!(settings.chain, Chain::Regtest);
-        let config = settings.chain_config(PathBuf::from("/x"));
+        assert_eq!(settings.settled(), Some(&Chain::Regtest));
+        let config = settings.config(Path::new("/x"), &Chain::Regtest);
         assert_eq!(config.esplora_url, "http://127.0.0.1:3002");
         assert_eq!((config.chain_servers().len(), config.filter_peers.len()), (1, 2));
         assert_eq!(settings.lsp.unwrap().to_string(), lsp);
@@ -211,8 +251,10 @@ mod tests {
             Err(SettingsError::EsploraMissing("signet-4ae81572f06e1b88".into()))
         );
         let settings = read(&[(CHALLENGE, "51"), (ESPLORA, "https://signet.example")]).unwrap();
-        assert_ne!(settings.chain.folder(), Chain::Signet.folder());
-        assert!(settings.chain_config(PathBuf::from("/x")).challenge.is_some());
+        let chain = settings.settled().unwrap();
+        let config = settings.config(Path::new("/x"), chain);
+        assert_ne!(config.data_dir, Path::new("/x").join(Chain::Signet.folder()));
+        assert!(config.challenge.is_some());
     }
 
     #[test]

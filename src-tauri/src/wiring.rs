@@ -1,11 +1,11 @@
-//! Joins the node and the background plugin, which do not know each other: a launch becomes a grant, a wake record
+//! Joins the wallet in use and the background plugin, which do not know each other: a launch becomes a grant, a wake record
 //! becomes an outcome.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use pilotlight_node::{
-    Conditions, ErrorCode, Grant, GrantKind, Lifecycle, Network, WakeOutcome, WakeProgress, WakeReason,
+    Conditions, Error, ErrorCode, Grant, GrantKind, Network, WakeOutcome, WakeProgress, WakeReason,
     WakeRecord,
 };
 use tauri::async_runtime;
@@ -16,53 +16,61 @@ use tauri_plugin_background::{
 use tokio::sync::watch;
 
 use crate::settings::Settings;
+use crate::wallets::Wallets;
 use crate::warning::{News, Notice};
 use crate::{events, platform};
 
-/// Gives the app its node, the plugin its work and the webview its events.
+/// Gives the app its wallets, the plugin its work and the webview its events. Reads nothing: the phone may be locked.
 ///
 /// # Errors
 /// If the system does not know where an app keeps its data, or the plugin has a handler already.
 pub fn start(app: &AppHandle, settings: &Settings) -> Result<(), Box<dyn std::error::Error>> {
-    let config = settings.config(app)?;
-    let data_dir = config.data_dir.clone();
-    let lifecycle = platform::lifecycle(config);
-    app.manage(lifecycle.clone());
-    events::forward(app, &lifecycle);
-    app.background().keep_history(&data_dir)?;
+    let folder = settings.folder(app)?;
+    // Of all wallets: which one is in use is not known yet, and the plugin takes one folder for its life.
+    app.background().keep_history(&folder)?;
+    let wallets = Wallets::new(settings.clone(), folder, Box::new(platform::Device));
+    app.manage(Arc::clone(&wallets));
+    events::forward(app, &wallets);
     // The plugin calls this on a thread of its own, which may block; the node's tasks live on Tauri's runtime, whether
     // the foreground or a wake brought it up.
     let handle = app.clone();
     app.background().attach(move |launch| {
-        platform::prepare(&data_dir);
+        let chosen = async_runtime::block_on(wallets.for_a_wake(launch.deadline, &launch.cancel));
+        let lifecycle = match chosen {
+            Ok(lifecycle) => lifecycle,
+            Err(error) => return no_wallet(&error),
+        };
         let before = lifecycle.safety();
         let conditions = conditions(&handle.background().device());
         let record = async_runtime::block_on(lifecycle.wake(grant(launch, conditions)));
         if record.wants_processing && record.kind == GrantKind::Refresh {
             ask_for_minutes(&handle);
         }
-        // Before the task is called complete: iOS may suspend the process the moment it is.
-        if let Some(notice) = Notice::after(&before, &lifecycle.safety(), SystemTime::now()) {
-            platform::warn(&notice);
-        }
-        if let Some(news) = News::after(&before, &lifecycle.safety()) {
-            platform::tell(news);
+        // Another wallet may have taken its place meanwhile, and has warnings of its own.
+        if wallets.is_in_use(&lifecycle) {
+            // Before the task is called complete: iOS may suspend the process the moment it is.
+            if let Some(notice) = Notice::after(&before, &lifecycle.safety(), SystemTime::now()) {
+                platform::warn(&notice);
+            }
+            if let Some(news) = News::after(&before, &lifecycle.safety()) {
+                platform::tell(news);
+            }
         }
         outcome(&record, unix_now())
     })?;
     Ok(())
 }
 
-/// Brings the node up for the person, if there is a wallet. Says on the log, not to the caller, if it cannot: the
-/// overview shows it.
-pub async fn enter_foreground(lifecycle: Arc<Lifecycle>) {
-    match lifecycle.enter_foreground().await {
-        Ok(_) => {}
-        Err(error) if error.code() == ErrorCode::NoWallet => {}
-        Err(error) => {
-            tracing::error!(code = ?error.code(), detail = error.detail(), "the node does not start");
-        }
-    }
+/// How a launch ends for which it is not known which wallet is in use. No wallet is woken: another one than the person's
+/// would be watched in its place. The plugin has asked for the next launch already.
+fn no_wallet(error: &Error) -> Outcome {
+    let result = match error.code() {
+        ErrorCode::Locked => RunResult::Locked,
+        ErrorCode::Cancelled | ErrorCode::InsufficientTime => RunResult::Expired,
+        _ => RunResult::Failed,
+    };
+    tracing::error!(code = ?error.code(), detail = error.detail(), "no wallet is woken");
+    Outcome::new(result).with_cause(format!("{:?}: {}", error.code(), error.message()))
 }
 
 /// The plugin's word for what the node calls a grant of this kind.
@@ -173,6 +181,24 @@ mod tests {
         record.next_at_ms = None;
         record.outcome = WakeOutcome::CutOff;
         assert_eq!(outcome(&record, now), Outcome::new(RunResult::Failed));
+    }
+
+    #[test]
+    fn a_launch_without_a_known_wallet_is_locked_and_not_a_failure() {
+        for (code, result) in [
+            (ErrorCode::Locked, RunResult::Locked),
+            (ErrorCode::StorageFailed, RunResult::Failed),
+            (ErrorCode::Cancelled, RunResult::Expired),
+            (ErrorCode::InsufficientTime, RunResult::Expired),
+        ] {
+            let outcome = no_wallet(&Error::new(code, "a detail"));
+            assert_eq!((outcome.result, outcome.next_in), (result, None));
+            assert!(
+                outcome
+                    .cause
+                    .is_some_and(|cause| cause.starts_with(&format!("{code:?}")))
+            );
+        }
     }
 
     #[test]

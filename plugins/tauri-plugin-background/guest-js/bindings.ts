@@ -177,7 +177,7 @@ export type RunEnd =
 "overran" | 
 /**  No handler was attached in time. */
 "noHandler" | 
-/**  The device was not unlocked since it started, so that no file could be read. No handler was started. */
+/**  The device was not unlocked since it started, so that no file could be read. No handler was started, or it found so. */
 "locked" | 
 /**  The handler of an earlier run of the task, which overran, had still not returned. No handler was started. */
 "busy" | 

@@ -56,6 +56,9 @@ pub enum RunResult {
     Expired,
     /// It could not be done.
     Failed,
+    /// Nothing was tried: what it needs cannot be read on a device that was not unlocked since it started. No failure, so the
+    /// next run is not put off.
+    Locked,
 }
 
 /// What a handler answers: how far it came, and when it wants to run next.
@@ -130,7 +133,7 @@ pub enum RunEnd {
     Overran,
     /// No handler was attached in time.
     NoHandler,
-    /// The device was not unlocked since it started, so that no file could be read. No handler was started.
+    /// The device was not unlocked since it started, so that no file could be read. No handler was started, or it found so.
     Locked,
     /// The handler of an earlier run of the task, which overran, had still not returned. No handler was started.
     Busy,
@@ -152,6 +155,7 @@ impl From<RunResult> for RunEnd {
             RunResult::Partial => Self::Partial,
             RunResult::Expired => Self::Expired,
             RunResult::Failed => Self::Failed,
+            RunResult::Locked => Self::Locked,
         }
     }
 }

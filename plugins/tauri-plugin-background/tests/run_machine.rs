@@ -562,7 +562,7 @@ fn minutes(effects: &[Effect]) -> u64 {
 /// The first request after a failure is further away than after a success; a success forgets the failures.
 #[test]
 fn failures_in_a_row_put_the_next_run_off() {
-    use RunResult::{Completed, Expired, Failed, Partial};
+    use RunResult::{Completed, Expired, Failed, Locked, Partial};
     let now = Moment::now();
     let mut machine = ready_machine(now);
     let mut number = 0;
@@ -583,6 +583,10 @@ fn failures_in_a_row_put_the_next_run_off() {
     };
     let delays = [Completed, Failed, Expired, Partial].map(|result| run(&mut machine, result));
     assert_eq!(delays, [30, 60, 120, 30]);
+
+    // A handler that found the device locked tried nothing: that neither counts nor forgives.
+    let delays = [Failed, Locked, Failed, Completed].map(|result| run(&mut machine, result));
+    assert_eq!(delays, [60, 30, 120, 30]);
 
     // Failures of earlier processes count until a run of this one succeeded.
     let failures = BTreeMap::from([(REFRESH.to_owned(), 2)]);

@@ -9,10 +9,10 @@ mod notices;
 
 pub use notices::{tell, warn};
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use pilotlight_node::{Config, Grace, Lifecycle};
@@ -21,53 +21,65 @@ use tauri_plugin_background::ios::{self, Change};
 use tokio::sync::mpsc;
 
 use crate::settings::Settings;
+use crate::wallets::{Home, Wallets};
 use crate::warning::Notice;
-use crate::wiring;
 
 /// What iOS grants an app that leaves, less the seconds by which it calls the time early. It calls it in any case; this is
 /// for the node to plan with.
 const GRACE: Duration = Duration::from_secs(25);
 
-/// The owner of the node, with the Keychain for the seed. Touches neither.
-pub fn lifecycle(config: Config) -> Arc<Lifecycle> {
-    let seeds = keychain::KeychainSeeds::new(config.network);
-    Lifecycle::with_seeds(config, Box::new(seeds))
-}
+/// An iPhone, with each seed in the Keychain.
+pub struct Device;
 
-/// Makes the wallet's folder and keeps it out of backups, once. A wallet that came back from an old backup would be a
-/// stale one, and stale channel state loses money.
-pub fn prepare(data_dir: &Path) {
-    static DONE: AtomicBool = AtomicBool::new(false);
-    if DONE.load(Ordering::Acquire) {
-        return;
+impl Home for Device {
+    fn lifecycle(&self, config: Config) -> Arc<Lifecycle> {
+        let seeds = keychain::KeychainSeeds::new(config.network);
+        Lifecycle::with_seeds(config, Box::new(seeds))
     }
-    if let Err(error) = std::fs::create_dir_all(data_dir) {
-        // The node will say so in its own words when it opens.
-        tracing::error!(%error, "cannot make the wallet's folder");
-        return;
+
+    /// Makes a folder and keeps it out of backups, once. A wallet that came back from an old backup would be a stale one, and
+    /// stale channel state loses money; and a choice of a network that came back would name a wallet that is not there.
+    fn prepare(&self, folder: &Path) {
+        static DONE: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+        let mut done = DONE.lock().unwrap_or_else(PoisonError::into_inner);
+        if done.contains(folder) {
+            return;
+        }
+        if let Err(error) = std::fs::create_dir_all(folder) {
+            // The node will say so in its own words when it opens.
+            tracing::error!(%error, "cannot make a folder");
+            return;
+        }
+        match ios::protect_folder(folder) {
+            Ok(()) => {
+                done.insert(folder.to_owned());
+            }
+            Err(code) => tracing::error!(code, "cannot keep a folder out of backups; will try again"),
+        }
     }
-    match ios::protect_folder(data_dir) {
-        Ok(()) => DONE.store(true, Ordering::Release),
-        Err(code) => tracing::error!(
-            code,
-            "cannot keep the wallet's folder out of backups; will try again"
-        ),
+
+    /// Before the first unlock after a start, files that are there may seem not to be.
+    fn sees_files(&self) -> bool {
+        ios::device().unlocked_once == Some(true)
+    }
+
+    fn keeps_real_money(&self) -> bool {
+        true
     }
 }
 
 /// Listens for the person. No window is made before one is wanted: background launches need none.
 ///
 /// # Errors
-/// If the system does not know where an app keeps its data.
-pub fn open(app: &AppHandle, settings: &Settings) -> tauri::Result<()> {
-    let data_dir = settings.data_dir(app)?;
+/// None today.
+pub fn open(app: &AppHandle, _settings: &Settings) -> tauri::Result<()> {
     let (sender, receiver) = mpsc::unbounded_channel();
     ios::on_change(move |change| {
         // The receiver lives as long as the app.
         let _ = sender.send(change);
     });
-    async_runtime::spawn(follow(app.clone(), data_dir, receiver));
-    async_runtime::spawn(notices::follow(app.state::<Arc<Lifecycle>>().inner().clone()));
+    async_runtime::spawn(follow(app.clone(), receiver));
+    async_runtime::spawn(notices::follow(app.state::<Arc<Wallets>>().inner().clone()));
     Ok(())
 }
 
@@ -79,32 +91,27 @@ pub fn on_run_event(_app: &AppHandle, event: RunEvent) {
     }
 }
 
-async fn follow(app: AppHandle, data_dir: PathBuf, mut changes: mpsc::UnboundedReceiver<Change>) {
-    let lifecycle = app.state::<Arc<Lifecycle>>().inner().clone();
+async fn follow(app: AppHandle, mut changes: mpsc::UnboundedReceiver<Change>) {
+    let wallets = app.state::<Arc<Wallets>>().inner().clone();
     while let Some(change) = changes.recv().await {
         match change {
-            Change::Foreground => come_back(&app, &data_dir, &lifecycle).await,
-            Change::Background => put_away(&app, &data_dir, &lifecycle, &mut changes).await,
+            Change::Foreground => come_back(&app, &wallets).await,
+            Change::Background => put_away(&app, &wallets, &mut changes).await,
             Change::MemoryWarning => warn_of_memory(),
             _ => {}
         }
     }
 }
 
-async fn come_back(app: &AppHandle, data_dir: &Path, lifecycle: &Arc<Lifecycle>) {
+async fn come_back(app: &AppHandle, wallets: &Wallets) {
     show_window(app);
-    prepare(data_dir);
-    wiring::enter_foreground(lifecycle.clone()).await;
+    wallets.prepare();
+    wallets.enter_foreground().await;
 }
 
 /// Keeps the node up for a time of grace, and stops it while iOS still lets us run. It survives being cut off; this only
 /// makes the next start quicker. A person who comes back meanwhile ends the grace, and finds the node as it was.
-async fn put_away(
-    app: &AppHandle,
-    data_dir: &Path,
-    lifecycle: &Arc<Lifecycle>,
-    changes: &mut mpsc::UnboundedReceiver<Change>,
-) {
+async fn put_away(app: &AppHandle, wallets: &Wallets, changes: &mut mpsc::UnboundedReceiver<Change>) {
     let granted = ios::Grace::begin("putting the wallet away");
     let grace = match &granted {
         Some(granted) => Grace {
@@ -117,8 +124,9 @@ async fn put_away(
             Grace::none()
         }
     };
-    let before = lifecycle.safety();
-    let mut stopping = pin!(lifecycle.enter_background_within(&grace));
+    let lifecycle = wallets.known();
+    let before = lifecycle.as_ref().map(|lifecycle| lifecycle.safety());
+    let mut stopping = pin!(wallets.enter_background_within(&grace));
     loop {
         tokio::select! {
             biased;
@@ -129,7 +137,7 @@ async fn put_away(
                 break;
             }
             change = changes.recv() => match change {
-                Some(Change::Foreground) => come_back(app, data_dir, lifecycle).await,
+                Some(Change::Foreground) => come_back(app, wallets).await,
                 Some(Change::MemoryWarning) => warn_of_memory(),
                 Some(_) => {}
                 // The app ends.
@@ -138,6 +146,13 @@ async fn put_away(
         }
     }
     // While the grace lasts: of what is under way now, the last look at the chain may not have known.
+    let Some((lifecycle, before)) = lifecycle.zip(before) else {
+        return;
+    };
+    // Another wallet may have taken its place meanwhile, and has a warning of its own.
+    if !wallets.is_in_use(&lifecycle) {
+        return;
+    }
     let Some(notice) = Notice::after(&before, &lifecycle.safety(), SystemTime::now()) else {
         return;
     };

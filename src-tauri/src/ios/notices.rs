@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use pilotlight_node::{Lifecycle, NodeEvent};
+use pilotlight_node::NodeEvent;
 use tauri::async_runtime;
 use tauri_plugin_background::ios::notices::{self, Refused};
 use tokio::sync::broadcast::error::RecvError;
 
+use crate::wallets::Wallets;
 use crate::warning::{ID, NEWS_ID, News, Notice, TITLE};
 
 /// Arms the warning in place of the last one, or takes it back. May wait for iOS, up to a second: not for the main thread.
@@ -33,9 +34,10 @@ pub fn tell(news: News) {
 }
 
 /// Keeps the warning up to date while the person has the app open, and asks once whether it may come. For as long as the
-/// app lives. (A wake arms its own before its time is over.)
-pub async fn follow(lifecycle: Arc<Lifecycle>) {
-    let mut events = lifecycle.events();
+/// app lives, and for whichever wallet is in use: another one's warning takes the place of the last one's. (A wake arms its
+/// own before its time is over.)
+pub async fn follow(wallets: Arc<Wallets>) {
+    let mut events = wallets.events();
     loop {
         match events.recv().await {
             // A missed event may have been this one.
@@ -43,6 +45,9 @@ pub async fn follow(lifecycle: Arc<Lifecycle>) {
             Ok(_) => continue,
             Err(RecvError::Closed) => return,
         }
+        let Some(lifecycle) = wallets.known() else {
+            continue;
+        };
         let notice = Notice::of(&lifecycle.safety());
         if notice.worth_asking_for() {
             notices::ask();

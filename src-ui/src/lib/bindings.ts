@@ -43,6 +43,10 @@ export const commands = {
 	 *  wallet runs with it.
 	 */
 	chooseConnection: (choice: Connection) => typedError<null, ErrorReport>(__TAURI_INVOKE("choose_connection", { choice })),
+	/**  Which networks' wallets there are to choose from, and which one is in use. */
+	networks: () => typedError<Networks, ErrorReport>(__TAURI_INVOKE("networks")),
+	/**  Puts another network's wallet in the place of the one in use; answers when that is done. */
+	chooseNetwork: (network: string) => typedError<null, ErrorReport>(__TAURI_INVOKE("choose_network", { network })),
 	/**  Looks at the chain now; answers when that is done. */
 	syncNow: () => typedError<null, ErrorReport>(__TAURI_INVOKE("sync_now")),
 	/**  The records of the last wakes, newest first. */
@@ -384,6 +388,10 @@ export type ErrorCode =
 "storage_corrupt" | 
 /**  The app is set up wrongly. */
 "misconfigured" | 
+/**  A wallet with real money must be watched, so no other takes its place. */
+"real_money_stays" | 
+/**  The recovery words of real money cannot be kept safely on this kind of device. */
+"real_money_elsewhere" | 
 /**  A fault of ours. */
 "internal";
 
@@ -497,6 +505,16 @@ export type NetworkState =
 /**  Wi-Fi or a cable. */
 "unmetered";
 
+/**  What can be chosen. */
+export type Networks = {
+	/**  The network of the wallet in use. */
+	current: string,
+	/**  Whether that was settled when the app was started. Then nothing is offered. */
+	settled: boolean,
+	/**  What the person can choose from: practice first. */
+	offered: Offer[],
+};
+
 /**  Something happened that a screen may want to show. */
 export type NodeEvent = 
 /**  The overview is no longer true; fetch it again. */
@@ -530,6 +548,16 @@ record: WakeRecord };
 
 /**  An event of the node, as it came. */
 export type NodeMessage = NodeEvent;
+
+/**  A network that the person can choose. */
+export type Offer = {
+	/**  Its name. */
+	network: string,
+	/**  Whether its money is real. */
+	real: boolean,
+	/**  Why it cannot be chosen now. `null`: it can, or is in use. */
+	refused: ErrorReport | null,
+};
 
 /**  The wallet at a glance. */
 export type Overview = {
@@ -623,7 +651,7 @@ export type RunEnd =
 "overran" | 
 /**  No handler was attached in time. */
 "noHandler" | 
-/**  The device was not unlocked since it started, so that no file could be read. No handler was started. */
+/**  The device was not unlocked since it started, so that no file could be read. No handler was started, or it found so. */
 "locked" | 
 /**  The handler of an earlier run of the task, which overran, had still not returned. No handler was started. */
 "busy" | 

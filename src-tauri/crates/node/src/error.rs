@@ -67,6 +67,10 @@ pub enum ErrorCode {
     StorageCorrupt,
     /// The app is set up wrongly.
     Misconfigured,
+    /// A wallet with real money must be watched, so no other takes its place.
+    RealMoneyStays,
+    /// The recovery words of real money cannot be kept safely on this kind of device.
+    RealMoneyElsewhere,
     /// A fault of ours.
     Internal,
 }
@@ -197,7 +201,9 @@ impl ErrorCode {
             | Self::AlreadyPaid
             | Self::InsufficientFunds
             | Self::ChannelNotFound
-            | Self::Misconfigured => ErrorClass::Config,
+            | Self::Misconfigured
+            | Self::RealMoneyStays
+            | Self::RealMoneyElsewhere => ErrorClass::Config,
             Self::StorageCorrupt => ErrorClass::Corrupt,
             Self::Cancelled => ErrorClass::Cancelled,
         }
@@ -246,6 +252,12 @@ impl ErrorCode {
             Self::StorageFailed => "The disk refused to write. Free some space and try again.",
             Self::StorageCorrupt => "The wallet's files are damaged. Do not delete the app; start recovery.",
             Self::Misconfigured => "The app is not set up correctly.",
+            Self::RealMoneyStays => {
+                "There is a wallet with real bitcoin here. It must be watched, so it stays the one in use."
+            }
+            Self::RealMoneyElsewhere => {
+                "Real bitcoin is for the iPhone app: a computer could not keep your recovery words safe enough. Nothing was changed."
+            }
             Self::Internal => "Something went wrong inside the app. Nothing was lost; try again.",
         }
     }

@@ -6,6 +6,7 @@
 
 mod grace;
 mod owner;
+mod retire;
 #[cfg(test)]
 mod tests;
 
@@ -14,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::broadcast;
+use tokio_util::sync::CancellationToken;
 use zeroize::Zeroizing;
 
 use crate::backoff::Backoffs;
@@ -55,6 +57,8 @@ pub struct Lifecycle {
     wake_turn: tokio::sync::Mutex<()>,
     /// Whether a wake of this process, or of an earlier one, may have ended without a word.
     open_records: AtomicBool,
+    /// Calls off every wake: another wallet takes this one's place.
+    called_off: CancellationToken,
 }
 
 impl Lifecycle {
@@ -80,6 +84,7 @@ impl Lifecycle {
             events,
             wake_turn: tokio::sync::Mutex::default(),
             open_records: AtomicBool::new(true),
+            called_off: CancellationToken::new(),
         })
     }
 
@@ -113,6 +118,20 @@ impl Lifecycle {
                 .and_then(|node| node.checkpoint())
                 .map(|checkpoint| checkpoint.height),
             safe_until: self.safety().safe_until,
+        }
+    }
+
+    /// Whether there is a wallet. A seed that is there and is damaged is one all the same.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Locked`] or [`ErrorCode::StorageFailed`] if it cannot be known now.
+    pub fn has_wallet(&self) -> Result<bool> {
+        match self.owner.seeds().load() {
+            Ok(Found::Nothing) => Ok(false),
+            Ok(Found::Seed(_)) => Ok(true),
+            Ok(Found::Unknown) => Err(Error::new(ErrorCode::Locked, "a seed may be kept")),
+            Err(error) if error.code() == ErrorCode::StorageCorrupt => Ok(true),
+            Err(error) => Err(error),
         }
     }
 
@@ -269,6 +288,7 @@ impl Lifecycle {
     /// One run of background work, within its grant. Always leaves a record, and always returns one. Dropped, it leaves the
     /// node to whoever else needs it, or stopping.
     pub async fn wake(&self, grant: Grant) -> WakeRecord {
+        let (grant, _over) = self.or_called_off(grant);
         let turn = async {
             tokio::select! {
                 biased;

@@ -4,6 +4,7 @@
 //! is done by tasks of their own, one after the other: a caller that stops waiting, or is dropped, leaves nothing half
 //! done, and two callers never race. How the node stands can be read at any time, also while it opens or stops.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -77,6 +78,8 @@ pub struct Owner {
     /// One change at a time.
     turn: Arc<tokio::sync::Mutex<Vec<Instant>>>,
     sync_error: Mutex<Option<ErrorReport>>,
+    /// Another wallet has taken this one's place: nothing is opened any more.
+    retired: AtomicBool,
 }
 
 impl Owner {
@@ -98,6 +101,7 @@ impl Owner {
             needs: Mutex::default(),
             turn: Arc::default(),
             sync_error: Mutex::default(),
+            retired: AtomicBool::new(false),
         })
     }
 
@@ -145,19 +149,47 @@ impl Owner {
     /// Those of opening.
     pub async fn renew(self: &Arc<Self>) -> Result<()> {
         let renewed = self.change(|owner, _turn| async move {
-            let up = owner.phase.borrow().clone();
-            if let Phase::Up(node) = up {
-                let stopping = owner.passing(Phase::Stopping);
-                if let Err(error) = node.stop().await {
-                    // What was durable stays so, and that is what is opened next.
-                    tracing::error!(code = ?error.code(), detail = error.detail(), "stopping the node");
-                }
-                drop(stopping);
-            }
+            owner.put_down().await;
             *lock(&owner.sync_error) = None;
             owner.open_if_needed().await
         });
         renewed.await.map(drop)
+    }
+
+    /// Nothing is opened from now on, whoever needs it. What is up stays up until [`Self::end`].
+    pub fn retire(&self) {
+        self.retired.store(true, Ordering::SeqCst);
+    }
+
+    /// Stops the node, whoever needs it. Returns when it is down; after [`Self::retire`] for good.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Internal`] after a panic.
+    pub async fn end(self: &Arc<Self>) -> Result<()> {
+        let ended = self.change(|owner, _turn| async move {
+            owner.put_down().await;
+            Ok(())
+        });
+        ended.await
+    }
+
+    async fn put_down(self: &Arc<Self>) {
+        let up = self.phase.borrow().clone();
+        let Phase::Up(node) = up else {
+            return;
+        };
+        let _stopping = self.passing(Phase::Stopping);
+        if let Err(error) = node.stop().await {
+            // What was durable stays so, and that is what is opened next.
+            tracing::error!(code = ?error.code(), detail = error.detail(), "stopping the node");
+        }
+    }
+
+    fn refuse_retired(&self) -> Result<()> {
+        if self.retired.load(Ordering::SeqCst) {
+            return Err(Error::new(ErrorCode::Cancelled, "another wallet is in use now"));
+        }
+        Ok(())
     }
 
     pub fn seeds(&self) -> &dyn SeedStore {
@@ -199,9 +231,10 @@ impl Owner {
     /// Everything that must not happen while the node is up, or comes up: it does not while this is held.
     ///
     /// # Errors
-    /// [`ErrorCode::InUse`] while it is up.
+    /// [`ErrorCode::InUse`] while it is up; [`ErrorCode::Cancelled`] after [`Self::retire`].
     pub async fn keep_down(&self) -> Result<Turn> {
         let turn = Arc::clone(&self.turn).lock_owned().await;
+        self.refuse_retired()?;
         match &*self.phase.borrow() {
             Phase::Down => Ok(turn),
             _ => Err(Error::new(ErrorCode::InUse, "the node is up")),
@@ -331,6 +364,7 @@ impl Owner {
         if let Phase::Up(node) = &*self.phase.borrow() {
             return Ok(Some(Arc::clone(node)));
         }
+        self.refuse_retired()?;
         if !lock(&self.needs).any() {
             return Ok(None);
         }
