@@ -368,6 +368,12 @@ pub trait Source: Send + Sync {
     /// Requests made since the source was made, to be put into wake records as differences.
     fn requests(&self) -> u64;
 
+    /// Blocks whose filter, or all of them, was looked into so far, each time that it was. None by a source that is told
+    /// which blocks concern us.
+    fn blocks_looked_into(&self) -> u64 {
+        0
+    }
+
     /// What a person or the wake record should know of and no error says: a peer that was caught in a lie, for one. Each is
     /// given once.
     fn take_reports(&self) -> Vec<String> {

@@ -256,6 +256,11 @@ impl AtRest {
         self.node.chain.requests()
     }
 
+    /// Blocks whose filters, or all of them, were looked into so far.
+    pub fn blocks_looked_into(&self) -> u64 {
+        self.node.chain.blocks_looked_into()
+    }
+
     /// What it has come to.
     pub fn digest(&self) -> Digest {
         let (node, lightning) = (&self.node, &self.node.lightning);

@@ -100,6 +100,7 @@ pub struct FiltersSource {
     behind: Mutex<Vec<HostPort>>,
     reports: Mutex<Vec<String>>,
     requests: AtomicU64,
+    looked_into: AtomicU64,
     floor: Mutex<Option<FeeRate>>,
 }
 
@@ -144,6 +145,7 @@ impl FiltersSource {
             behind: Mutex::default(),
             reports: Mutex::default(),
             requests: AtomicU64::new(0),
+            looked_into: AtomicU64::new(0),
             floor: Mutex::default(),
         })
     }
@@ -378,6 +380,10 @@ impl Source for FiltersSource {
 
     fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
+    }
+
+    fn blocks_looked_into(&self) -> u64 {
+        self.looked_into.load(Ordering::Relaxed)
     }
 
     fn take_reports(&self) -> Vec<String> {

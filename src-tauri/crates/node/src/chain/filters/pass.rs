@@ -4,6 +4,7 @@
 //! Where a way begins, and what happens before it, is in `round`.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bip157::IndexedFilter;
@@ -141,9 +142,7 @@ impl Pass<'_, '_, '_> {
                 let peer = self.carrier();
                 self.lines += 1;
                 let (network, proxy) = (self.source.settings.network, self.source.settings.proxy);
-                self.source
-                    .requests
-                    .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                self.source.requests.fetch_add(1, Ordering::Relaxed);
                 self.line = Some(Line::start(network, &peer, proxy, above, known));
             }
             let Some(line) = &mut self.line else { continue };
@@ -185,6 +184,7 @@ impl Pass<'_, '_, '_> {
     /// Reads a block if its filter says so, or if nobody can say what its filter is.
     async fn look_into(&mut self, agreed: &Agreed, at: usize, filter: IndexedFilter) -> Result<()> {
         let (height, hash) = (filter.height(), filter.block_hash());
+        self.source.looked_into.fetch_add(1, Ordering::Relaxed);
         let content = filter.into_contents();
         let vouched = agreed.hashes[at].is_some_and(|hash| hash == FilterHash::hash(&content));
         if vouched && let Ok(false) = self.reading.concerns_us(&content, &hash) {
