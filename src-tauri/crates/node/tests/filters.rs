@@ -15,8 +15,10 @@ use bitcoin::{BlockHash, Txid};
 use common::Stage;
 use common::cheat::{Betrayed, betrayed, penalty};
 use common::faces::Face;
+use pilotlight_devnet::{Fault, FaultKind};
+use pilotlight_node::oracle::{AtRest, Engine};
 use pilotlight_node::{
-    ChainChoice, ErrorCode, GrantKind, Lifecycle, StageEnd, StageName, WakeOutcome, WakeRecord,
+    ChainChoice, Depth, ErrorCode, GrantKind, Lifecycle, StageEnd, StageName, WakeOutcome, WakeRecord,
 };
 
 /// The wallet hears the chain from these peers alone.
@@ -296,4 +298,46 @@ async fn a_wallet_from_its_words_is_read_from_the_height_that_is_given() {
         assert!(since.is_some() || asked > 2_000, "{asked} filters");
         lifecycle.enter_background().await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_named_for_its_rates_is_asked_for_nothing_else_and_need_not_answer() {
+    let mut stage = Stage::new().await;
+    let peer = stage.devnet.p2p_address();
+    on_filters(&mut stage, &[peer], 1);
+    stage.config.fees_from = Some(stage.devnet.esplora_url());
+    let says = |kind| {
+        stage.devnet.faults().clear();
+        stage.devnet.faults().set(Fault::new("/fee-estimates", kind));
+    };
+    stage.devnet.reset_traffic();
+    let wallet = AtRest::open(&stage.config, Engine::Filters).unwrap();
+    let look = async || {
+        wallet.sync(Depth::Quick).await.unwrap();
+        wallet.take_fees().await.unwrap();
+        wallet.rate()
+    };
+    for sat_per_vb in [7, 40] {
+        says(FaultKind::Fees { sat_per_vb });
+        assert_eq!(look().await, u64::from(sat_per_vb) * 250);
+    }
+    for silence in [
+        FaultKind::Garbage,
+        FaultKind::Status {
+            code: 500,
+            retry_after_secs: None,
+        },
+    ] {
+        says(silence);
+        assert_eq!(look().await, 40 * 250, "the last known rates hold");
+    }
+    wallet.close().await.unwrap();
+
+    says(FaultKind::Hang);
+    stage.devnet.mine(3).await.unwrap();
+    let wake = stage.wake(GrantKind::Refresh, 30).await;
+    assert_eq!(wake.outcome, WakeOutcome::Completed, "{wake:#?}");
+    assert_eq!(wake.blocks_synced, 3, "{wake:#?}");
+    let asked: Vec<String> = stage.devnet.traffic().endpoints.into_keys().collect();
+    assert_eq!(asked, ["GET /fee-estimates"]);
 }
