@@ -1,7 +1,8 @@
 //! Several sources of the chain as one: the first that may be asked is, and when it fails, the next, within the same time.
 //!
-//! `order` says who is asked, `doubt` whether two of them tell of the same chain; this file asks, notes how each one answered,
-//! and says which did not. How long one that failed is left alone is `backoff`'s.
+//! `order` says who is asked, `slot` is one of those that may be; `compare` holds two of them against each other, and `doubt`
+//! judges what they said; `send` gives transactions to all. This file asks, notes how each one answered, and says which did
+//! not. How long one that failed is left alone is `backoff`'s.
 //!
 //! # What one source told before it failed
 //! It was proved, each thing by itself, or it was not told. So it is true of the chain of some block, and the next source is
@@ -10,43 +11,32 @@
 //! under the name of the server that it rests on. A server never believes another's, and whichever makes the followers
 //! forget a transaction deletes it for all, on disk, before it does.
 
+mod compare;
 mod doubt;
 mod order;
+mod send;
+mod slot;
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bitcoin::{BlockHash, FeeRate, Network, Transaction};
-use futures::StreamExt;
-use futures::stream::FuturesUnordered;
+use bitcoin::{FeeRate, Transaction};
 use pilotlight_store::Store;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use self::doubt::{Said, Verdict, compared, judge};
 use self::order::{CALM, SILENCE, Turn, filters_turn, order, share};
+use self::slot::{Making, Slot};
 use super::engine::Memory;
 use super::esplora::EsploraSource;
 use super::fees::Estimates;
-use super::filters::FiltersSource;
-use super::server::Server;
-use super::source::{Checkpoint, Depth, Round, Sent, Source, Tip};
+use super::source::{Round, Sent, Source, Tip};
 use crate::backoff::{Backoffs, Endpoint, Failure};
-use crate::birthday;
 use crate::clock;
 use crate::config::Config;
 use crate::error::{Error, ErrorCode, Result};
 use crate::lock::lock;
-
-/// Once one server has a transaction, so long the others are waited for. They have it from the network soon; and who sends
-/// money should not wait for a server that hangs.
-const STRAGGLERS: Duration = Duration::from_secs(1);
-
-/// How often the open app looks at a second server's tip. A server that stops, or hides blocks, is found within two blocks'
-/// time; and a second server learns no more of us than that we are there.
-const DOUBT_EVERY: Duration = Duration::from_secs(10 * 60);
 
 /// Reports kept until somebody takes them.
 const REPORTS: usize = 50;
@@ -64,25 +54,6 @@ pub struct Failover {
     /// When two servers were last held against each other.
     doubted: Mutex<Option<Instant>>,
     reports: Mutex<Vec<String>>,
-}
-
-/// What sources are made with.
-struct Making {
-    network: Network,
-    /// The folder that has the wallet's birthday in it, for a source that reads every block.
-    data_dir: PathBuf,
-    store: Arc<Store>,
-    memory: Arc<Memory>,
-}
-
-/// One of the sources; made when it is first asked.
-struct Slot {
-    server: Server,
-    name: String,
-    endpoint: Endpoint,
-    source: OnceLock<Arc<dyn Source>>,
-    /// The tip that it had when it was first seen to be behind others, and when that was.
-    behind: Mutex<Option<(BlockHash, Instant)>>,
 }
 
 /// What is asked of a source in a round.
@@ -333,73 +304,6 @@ impl Failover {
         Ok(())
     }
 
-    /// Whom to hold a server against before it is believed, where there is time for it.
-    fn to_doubt<'a>(&self, round: &Round<'_>, slot: &Slot, waiting: &VecDeque<&'a Slot>) -> Option<&'a Slot> {
-        if !slot.server.is_one() || !(round.terms.generous || round.depth == Depth::Deep) {
-            return None;
-        }
-        let other = waiting.iter().copied().find(|other| other.server.is_one())?;
-        let mut doubted = lock(&self.doubted);
-        if doubted.is_some_and(|at| at.elapsed() < DOUBT_EVERY) {
-            return None;
-        }
-        *doubted = Some(Instant::now());
-        Some(other)
-    }
-
-    /// Holds a server's chain against another's.
-    ///
-    /// # Errors
-    /// [`ErrorCode::ChainSyncFailed`] if it should not be believed; that of its tip if it has none to tell.
-    async fn hold_against(&self, slot: &Slot, other: &Slot, known: Option<Checkpoint>) -> Result<()> {
-        let (source, second) = (self.source(slot)?, self.source(other)?);
-        let (own, theirs) = tokio::join!(source.tip(), second.tip());
-        let own = own?;
-        self.backoffs.learn(&other.endpoint, &theirs);
-        let Ok(theirs) = theirs else { return Ok(()) };
-        let height = compared(&own, &theirs);
-        let deep = if own.hash == theirs.hash {
-            (None, None)
-        } else {
-            tokio::join!(block(&*source, height), block(&*second, height))
-        };
-        let said = Said {
-            own,
-            other: theirs,
-            deep,
-            behind_for: slot.behind_for(&own),
-        };
-        let verdict = judge(&said, self.making.network);
-        let behind = theirs.height.saturating_sub(own.height);
-        if verdict != Verdict::Behind && verdict != Verdict::Stale {
-            *lock(&slot.behind) = None;
-        }
-        let what = match verdict {
-            Verdict::Fine | Verdict::Behind => return Ok(()),
-            Verdict::Stale => format!("it is {behind} blocks behind {}", other.name),
-            Verdict::Cheap => format!("its blocks took far less work than those of {}", other.name),
-            Verdict::Split => {
-                if let Some(known) = known
-                    && block(&*source, known.height).await == Some(known.hash)
-                    && block(&*second, known.height).await != Some(known.hash)
-                {
-                    // What we know speaks for this one.
-                    let what = format!("at height {height} it has another block than {}", slot.name);
-                    let error = Error::new(ErrorCode::ChainSyncFailed, &what);
-                    self.backoffs.failed(&other.endpoint, &error);
-                    self.report(format!("{}: {what}.", other.name));
-                    return Ok(());
-                }
-                format!("at height {height} it has another block than {}", other.name)
-            }
-        };
-        self.report(format!("{}: {what}.", slot.name));
-        Err(Error::new(
-            ErrorCode::ChainSyncFailed,
-            format!("{}: {what}", slot.name),
-        ))
-    }
-
     fn say_who_failed(&self, faults: &[(&Slot, Error)], instead: &Slot) {
         for (slot, error) in faults {
             self.report(format!(
@@ -417,113 +321,6 @@ impl Failover {
         if reports.len() < REPORTS {
             reports.push(what);
         }
-    }
-
-    /// Who is given a transaction: every server that may be asked, and peers that are there already. Peers that must be found
-    /// first take longer than the network needs to pass it on; unless there is nobody else.
-    fn takers(&self) -> VecDeque<&Slot> {
-        let mut takers = self.for_a_question();
-        let asked = self.filters().filter(|slot| slot.source.get().is_some());
-        let more: Vec<&Slot> = asked
-            .filter(|slot| takers.iter().all(|taker| taker.name != slot.name))
-            .collect();
-        takers.extend(more);
-        takers
-    }
-
-    /// Hands transactions to every source that may be asked; enough if one takes them.
-    async fn hand_over<F>(&self, give: impl Fn(Arc<dyn Source>) -> F) -> Result<Sent>
-    where
-        F: Future<Output = Result<Sent>>,
-    {
-        let mut handing = FuturesUnordered::new();
-        for slot in self.takers() {
-            let given = give(self.source(slot)?);
-            handing.push(async move { (slot, given.await) });
-        }
-        let mut outcome = Outcome::default();
-        let mut patience: Option<Instant> = None;
-        loop {
-            let next = async {
-                match patience {
-                    Some(until) => tokio::time::timeout_at(until, handing.next())
-                        .await
-                        .ok()
-                        .flatten(),
-                    None => handing.next().await,
-                }
-            };
-            let Some((slot, given)) = next.await else {
-                return outcome.end();
-            };
-            match &given {
-                Ok(Sent::Accepted) => {
-                    patience.get_or_insert_with(|| Instant::now() + STRAGGLERS);
-                }
-                Ok(Sent::Refused(why)) => tracing::info!(server = slot.name, why, "refused by one"),
-                Err(error) => tracing::info!(server = slot.name, detail = error.detail(), "not sent by one"),
-            }
-            outcome.take(given);
-        }
-    }
-}
-
-/// What became of a transaction that was given to several.
-#[derive(Debug, Default)]
-struct Outcome {
-    accepted: bool,
-    refused: Option<String>,
-    failed: Option<Error>,
-}
-
-impl Outcome {
-    fn take(&mut self, given: Result<Sent>) {
-        match given {
-            Ok(Sent::Accepted) => self.accepted = true,
-            Ok(Sent::Refused(why)) => self.refused = self.refused.take().or(Some(why)),
-            Err(error) => self.failed = self.failed.take().or(Some(error)),
-        }
-    }
-
-    /// Taken by one is taken. Refused is only what nobody may have: one of whom nothing is known may have it, and who believes
-    /// it to be refused would pay a second time.
-    fn end(self) -> Result<Sent> {
-        match self {
-            Self { accepted: true, .. } => Ok(Sent::Accepted),
-            Self {
-                failed: Some(error), ..
-            } => Err(error),
-            Self {
-                refused: Some(why), ..
-            } => Ok(Sent::Refused(why)),
-            Self { .. } => Err(Error::new(ErrorCode::NetworkUnavailable, "nobody was asked")),
-        }
-    }
-}
-
-impl Slot {
-    /// For how long it has had this tip while another server had more.
-    fn behind_for(&self, tip: &Tip) -> Duration {
-        let mut behind = lock(&self.behind);
-        match *behind {
-            Some((hash, since)) if hash == tip.hash => since.elapsed(),
-            _ => {
-                *behind = Some((tip.hash, Instant::now()));
-                Duration::ZERO
-            }
-        }
-    }
-}
-
-impl Making {
-    fn make(&self, server: &Server) -> Result<Arc<dyn Source>> {
-        if let Server::Filters(peers) = server {
-            // When the wallet was made matters only to a source that reads every block.
-            let settings = peers.settings(self.network, birthday::read(&self.data_dir));
-            return Ok(Arc::new(FiltersSource::new(settings, Arc::clone(&self.store))?));
-        }
-        let source = server.source(self.network, Arc::clone(&self.memory))?;
-        source.ok_or_else(|| Error::new(ErrorCode::Internal, "a server without a source"))
     }
 }
 
@@ -594,6 +391,10 @@ impl Source for Failover {
         self.made().map(|source| source.requests()).sum::<u64>() + fees
     }
 
+    fn blocks_looked_into(&self) -> u64 {
+        self.made().map(|source| source.blocks_looked_into()).sum()
+    }
+
     fn take_reports(&self) -> Vec<String> {
         let mut reports = std::mem::take(&mut *lock(&self.reports));
         reports.extend(self.made().flat_map(|source| source.take_reports()));
@@ -626,41 +427,6 @@ fn all_failed(mut faults: Vec<(&Slot, Error)>) -> Error {
     Error::new(code, details.join("; ")).with_retry_after(wait)
 }
 
-/// A server's block at a height, if it says.
-async fn block(source: &dyn Source, height: u32) -> Option<BlockHash> {
-    source.block_at(height).await.ok().flatten()
-}
-
 fn tip_of(tip: Option<Tip>) -> Result<Tip> {
     tip.ok_or_else(|| Error::new(ErrorCode::Internal, "a round for LDK ended without a tip"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    type Given = fn() -> Result<Sent>;
-
-    #[test]
-    fn a_transaction_is_refused_only_if_nobody_may_have_it() {
-        let accepted = || Ok(Sent::Accepted);
-        let refused = || Ok(Sent::Refused("no".into()));
-        let failed = || Err(Error::new(ErrorCode::SyncTimeout, "?"));
-        let table: [(&[Given], Option<bool>); 6] = [
-            (&[refused, accepted], Some(true)),
-            (&[failed, accepted], Some(true)),
-            (&[refused, refused], Some(false)),
-            (&[refused, failed], None),
-            (&[failed], None),
-            (&[], None),
-        ];
-        for (given, expected) in table {
-            let mut outcome = Outcome::default();
-            for given in given {
-                outcome.take(given());
-            }
-            let end = outcome.end().ok().map(|sent| sent == Sent::Accepted);
-            assert_eq!(end, expected, "{expected:?}");
-        }
-    }
 }
