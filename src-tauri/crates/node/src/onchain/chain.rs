@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bdk_wallet::KeychainKind;
 use bdk_wallet::chain::spk_client::{FullScanRequest, FullScanResponse, SyncRequest, SyncResponse};
-use bdk_wallet::chain::{BlockId, CheckPoint, ConfirmationBlockTime};
+use bdk_wallet::chain::{BlockId, ChainPosition, CheckPoint, ConfirmationBlockTime};
 use bitcoin::{Block, OutPoint, ScriptBuf, Transaction, Txid};
 
 use super::{Inner, OnchainWallet};
@@ -174,13 +174,26 @@ impl OnchainWallet {
         self.lock().mark_scanned()
     }
 
+    /// The blocks from a height on that hold something of ours, as far as the wallet knows.
+    pub fn blocks_of_ours(&self, from: u32) -> BTreeSet<BlockId> {
+        let inner = self.lock();
+        let blocks = inner
+            .wallet
+            .transactions()
+            .filter_map(|tx| match tx.chain_position {
+                ChainPosition::Confirmed { anchor, .. } => Some(anchor.block_id),
+                ChainPosition::Unconfirmed { .. } => None,
+            });
+        blocks.filter(|block| block.height >= from).collect()
+    }
+
     /// What is ours in blocks, whatever is in no block yet: each transaction's id, its block, and what it takes from the
     /// wallet and brings to it, in sat.
     #[cfg(feature = "oracle")]
     pub fn in_blocks(&self) -> Vec<(bitcoin::Txid, BlockId, u64, u64)> {
         let inner = self.lock();
         let placed = inner.wallet.transactions().filter_map(|tx| {
-            let bdk_wallet::chain::ChainPosition::Confirmed { anchor, .. } = tx.chain_position else {
+            let ChainPosition::Confirmed { anchor, .. } = tx.chain_position else {
                 return None;
             };
             let (sent, received) = inner.wallet.sent_and_received(&tx.tx_node.tx);

@@ -125,6 +125,9 @@ impl<S: Server> Engine<S> {
             wallet.apply_full_scan(scan.full_scan(wallet.full_scan_request()).await?)?;
             return Ok(true);
         }
+        if round.depth == Depth::Deep {
+            scan.stand_again().await?;
+        }
         let news = round.depth == Depth::Deep || self.news();
         for request in wallet.scan_requests(round.depth, news) {
             wallet.apply_scan(scan.sync(request).await?)?;

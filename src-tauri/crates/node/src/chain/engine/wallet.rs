@@ -113,6 +113,49 @@ impl Scan<'_> {
         histories.buffered(self.server.parallel()).try_collect().await
     }
 
+    /// Looks whether the blocks with something of ours are still in the chain, as deep as reorganisations go. Where the wallet
+    /// stood when it was told of a reorganisation is a server's word, and blocks under that are not looked at again: a block
+    /// that was falsely said to stand would hold a payment that is in no block any more for ever.
+    pub async fn stand_again(&self) -> Result<()> {
+        let recent = self.chain.recent;
+        let newest = recent.tip.height;
+        let of_ours = self.wallet.blocks_of_ours(newest.saturating_sub(DEEPEST_REORG));
+        let doubtful = of_ours.into_iter().filter(|block| {
+            // The newest are looked at in any case.
+            block.height <= newest
+                && recent.at(block.height).is_none()
+                && self.chain.known.get(&block.hash) != Some(&block.height)
+        });
+        let answers = stream::iter(doubtful.collect::<Vec<_>>())
+            .map(|block| async move { Ok((block, self.block_at(block.height).await?)) })
+            .buffer_unordered(self.server.parallel());
+        let answers: Vec<(BlockId, BlockHash)> = answers.try_collect().await?;
+        let gone = answers.iter().filter(|(block, in_place)| block.hash != *in_place);
+        let Some(lowest) = gone.map(|(block, _)| block.height).min() else {
+            return Ok(());
+        };
+        // Not on the server's word: whatever it shows is linked to its tip.
+        let shown = self.server.extended(recent, lowest).await?;
+        let local = self.wallet.checkpoint();
+        let mut above: BTreeMap<u32, BlockHash> = local
+            .iter()
+            .map(|checkpoint| checkpoint.height())
+            .take_while(|height| *height >= lowest)
+            .filter_map(|height| Some((height, shown.at(height)?)))
+            .collect();
+        above.extend(recent.descending().take(NEWEST_BLOCKS));
+        let below = local.iter().find(|checkpoint| checkpoint.height() < lowest);
+        let mut chain = below.ok_or_else(|| lie("its chain shares no block with ours"))?;
+        for (height, hash) in above {
+            chain = chain.insert(BlockId { height, hash });
+        }
+        self.heights
+            .prove_tip(self.server, recent, self.checkpoint)
+            .await?;
+        tracing::info!(lowest, "on-chain wallet: a block that was said to stand is gone");
+        self.wallet.apply_chain(chain)
+    }
+
     /// The wallet's chain, moved to the tip: it shares a block with what the wallet has, and has a block for each new
     /// transaction.
     async fn moved_to_tip(

@@ -6,4 +6,5 @@ mod ear;
 mod mutate;
 mod scene;
 mod spoilt;
+mod stale;
 mod tape;
