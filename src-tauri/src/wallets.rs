@@ -52,12 +52,12 @@ pub struct Networks {
     /// Whether that was settled when the app was started. Then nothing is offered.
     pub settled: bool,
     /// What the person can choose from: practice first.
-    pub offered: Vec<Offer>,
+    pub offered: Vec<NetworkOffer>,
 }
 
 /// A network that the person can choose.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, specta::Type)]
-pub struct Offer {
+pub struct NetworkOffer {
     /// Its name.
     pub network: String,
     /// Whether its money is real.
@@ -200,7 +200,7 @@ impl Wallets {
     pub fn networks(&self) -> Result<Networks> {
         let (current, lifecycle) = self.look()?;
         let settled = self.settings.settled().is_some();
-        let offer = |chain: Chain| Offer {
+        let offer = |chain: Chain| NetworkOffer {
             network: chain.to_string(),
             real: rules::is_real(&chain),
             refused: self

@@ -70,6 +70,59 @@ const SCREENS = [
       await p.fill(id('restore-words'), 'legal winner thank yeer wave sausage worth use');
     },
   ],
+  ['money', 'choice', '/', async (p) => p.click(id('welcome-create'))],
+  [
+    'money-restore',
+    'choice',
+    '/',
+    async (p) => {
+      await p.click(id('welcome-restore'));
+      await p.click(id('money-real'));
+    },
+  ],
+  [
+    'money-real',
+    'choice',
+    '/',
+    async (p) => {
+      await p.click(id('welcome-create'));
+      await p.click(id('money-real'));
+      await p.click(id('money-next'));
+    },
+  ],
+  [
+    'money-create',
+    'choice',
+    '/',
+    async (p) => {
+      await p.click(id('welcome-create'));
+      await p.click(id('money-real'));
+      await p.click(id('money-next'));
+      await p.click(id('money-confirm'));
+      await p.waitForSelector(id('create-start'));
+    },
+  ],
+  [
+    'money-computer',
+    'computer',
+    '/',
+    async (p) => {
+      await p.click(id('welcome-create'));
+      await p.click(id('money-real'));
+    },
+  ],
+  ['home-practice', 'practice', '/', async () => {}],
+  ['settings-practice', 'practice', '/settings', async () => {}],
+  ['money-page', 'practice', '/settings/money', async () => {}],
+  [
+    'money-page-real',
+    'practice',
+    '/settings/money',
+    async (p) => {
+      await p.click(id('money-real'));
+    },
+  ],
+  ['money-page-stays', 'real', '/settings/money', async () => {}],
   ['home', 'full', '/', async () => {}],
   ['home-empty', 'empty', '/', async () => {}],
   ['home-unknown', 'unknown', '/', async () => {}],

@@ -92,6 +92,168 @@ describe('first run', () => {
   });
 });
 
+describe('practice or real bitcoin', () => {
+  const pick = (kind: 'practice' | 'real') => {
+    const radio = byId(`money-${kind}`).querySelector('input');
+    if (!radio) throw new Error('a kind of money is a radio button');
+    return fireEvent.click(radio);
+  };
+  const picked = (kind: 'practice' | 'real') => byId(`money-${kind}`).querySelector('input')?.checked;
+  const next = () => byId('money-next') as HTMLButtonElement;
+
+  it('is not asked where the network was settled before', async () => {
+    await open('new');
+    await fireEvent.click(await findId('welcome-create'));
+    await findId('create-start');
+    expect(screen.queryByTestId('money-next')).toBeNull();
+    expect(byId('create-network').textContent).toContain('Local test network');
+  });
+
+  it('is practice at first, and going on changes nothing', async () => {
+    const api = demoApi('choice', 0);
+    const chooseNetwork = vi.fn(api.chooseNetwork);
+    await open('choice', '/', { ...api, chooseNetwork });
+    await fireEvent.click(await findId('welcome-create'));
+    await findId('money-next');
+    expect(picked('practice')).toBe(true);
+    expect(byId('money-practice').textContent).toContain('Recommended');
+    expect(byId('money-real').textContent).not.toContain('Recommended');
+    await fireEvent.click(next());
+    expect((await findId('create-network')).textContent).toContain('worth nothing');
+    expect(chooseNetwork).not.toHaveBeenCalled();
+  });
+
+  it('explains real bitcoin, asks once, and only then changes', async () => {
+    const api = demoApi('choice', 0);
+    const chooseNetwork = vi.fn(api.chooseNetwork);
+    await open('choice', '/', { ...api, chooseNetwork });
+    await fireEvent.click(await findId('welcome-create'));
+    await findId('money-next');
+    await pick('real');
+    await fireEvent.click(next());
+    expect((await findId('money-points')).textContent).toContain('bear to lose');
+    expect(chooseNetwork).not.toHaveBeenCalled();
+    // Somebody who would rather practise first is back where practice is chosen.
+    await click('money-not-yet');
+    expect(picked('practice')).toBe(true);
+    await pick('real');
+    await fireEvent.click(next());
+    await fireEvent.click(await findId('money-confirm'));
+    expect((await findId('create-network')).textContent).toContain('Real bitcoin');
+    expect(chooseNetwork).toHaveBeenCalledExactlyOnceWith('bitcoin');
+    // On the way back nothing is asked twice, and practice is still to be had.
+    await click('back');
+    await findId('money-next');
+    expect(picked('real')).toBe(true);
+    await fireEvent.click(next());
+    await findId('create-start');
+    await click('back');
+    await findId('money-next');
+    await pick('practice');
+    await fireEvent.click(next());
+    expect((await findId('create-network')).textContent).toContain('worth nothing');
+    expect(chooseNetwork).toHaveBeenLastCalledWith('signet');
+  });
+
+  it('is asked for words that are to be restored, too', async () => {
+    await open('choice');
+    await fireEvent.click(await findId('welcome-restore'));
+    await findId('money-next');
+    await pick('real');
+    await fireEvent.click(next());
+    await fireEvent.click(await findId('money-confirm'));
+    expect((await findId('restore-network')).textContent).toContain('Real bitcoin');
+  });
+
+  it('says on a computer that real bitcoin is for the phone, and goes no further with it', async () => {
+    const chooseNetwork = vi.fn(async () => undefined);
+    await open('computer', '/', { chooseNetwork });
+    await fireEvent.click(await findId('welcome-create'));
+    await findId('money-next');
+    expect(screen.queryByTestId('money-refused')).toBeNull();
+    await pick('real');
+    expect(byId('money-refused').textContent).toContain('iPhone');
+    expect(next().disabled).toBe(true);
+    await pick('practice');
+    expect(next().disabled).toBe(false);
+    await fireEvent.click(next());
+    await findId('create-start');
+    expect(chooseNetwork).not.toHaveBeenCalled();
+  });
+
+  it('says why it was not changed, and stays where it was', async () => {
+    const report = { code: 'locked', class: 'transient', message: 'Unlock it.', detail: '' } as const;
+    const chooseNetwork = async () => {
+      throw new ApiError(report);
+    };
+    await open('choice', '/', { chooseNetwork });
+    await fireEvent.click(await findId('welcome-create'));
+    await findId('money-next');
+    await pick('real');
+    await fireEvent.click(next());
+    await fireEvent.click(await findId('money-confirm'));
+    expect((await findId('failure')).textContent).toContain('Unlock it.');
+    expect((byId('money-confirm') as HTMLButtonElement).disabled).toBe(false);
+  });
+
+  it('opens a wallet that is there already instead of offering a new one', async () => {
+    const api = demoApi('choice', 0);
+    const kept = demoApi('real', 0);
+    let there = false;
+    await open('choice', '/', {
+      ...api,
+      overview: () => (there ? kept.overview() : api.overview()),
+      chooseNetwork: async () => {
+        there = true;
+      },
+    });
+    await fireEvent.click(await findId('welcome-create'));
+    await findId('money-next');
+    await pick('real');
+    await fireEvent.click(next());
+    await fireEvent.click(await findId('money-confirm'));
+    await findId('balance');
+    expect(screen.queryByTestId('create-start')).toBeNull();
+    expect(screen.queryByTestId('practice-mark')).toBeNull();
+    // Whether its words were written down is not known.
+    expect(prefs.wordsConfirmed).toBe(false);
+  });
+
+  it('leads from practice to real bitcoin in the settings, and forgets what was of the other wallet', async () => {
+    prefs.set('wordsConfirmed', true);
+    await open('practice', '/settings');
+    await vi.waitFor(() => expect(byId('settings-network').textContent).toContain('Practice'));
+    await vi.waitFor(() => expect(wallet.payments?.length).toBeGreaterThan(0));
+    await click('settings-network');
+    await fireEvent.click(await findId('money-real'));
+    expect((await findId('money-leaves')).textContent).toContain('nobody watches it');
+    await fireEvent.click(await findId('money-confirm'));
+    await findId('welcome-create');
+    expect(wallet.overview?.network).toBe('bitcoin');
+    expect(wallet.payments).toBeNull();
+    expect(wallet.channels).toBeNull();
+    expect(prefs.wordsConfirmed).toBe(false);
+  });
+
+  it('offers no way back from real bitcoin', async () => {
+    await open('real', '/settings/money');
+    expect((await findId('money-stays')).textContent).toContain('must be watched');
+    expect(screen.queryByTestId('money-real')).toBeNull();
+  });
+
+  it('marks practice coins on the first screen, and neither real ones nor a developer’s', async () => {
+    await open('practice');
+    expect((await findId('practice-mark')).textContent).toContain('no value');
+    for (const other of ['real', 'full'] as const) {
+      cleanup();
+      wallet.overview = null;
+      await open(other);
+      await findId('balance');
+      expect(screen.queryByTestId('practice-mark')).toBeNull();
+    }
+  });
+});
+
 describe('home', () => {
   it('shows no figure at all while the balance is unknown', async () => {
     await open('unknown');

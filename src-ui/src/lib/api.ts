@@ -15,6 +15,7 @@ import type {
   ErrorReport,
   GrantKind,
   Invoice,
+  Networks,
   NodeEvent,
   Overview,
   Payment,
@@ -53,6 +54,10 @@ export interface Api {
   connection(): Promise<ConnectionStatus>;
   /** Resolves when the wallet runs with it. Rejects, and changes nothing, if it cannot be used. */
   chooseConnection(choice: Connection): Promise<void>;
+  /** What can be chosen, and what is in use. */
+  networks(): Promise<Networks>;
+  /** Resolves when that network's wallet, or its lack, is what is in use. Rejects, and changes nothing, if it may not. */
+  chooseNetwork(network: string): Promise<void>;
   syncNow(): Promise<void>;
   wakes(): Promise<WakeRecord[]>;
   background(): Promise<Background>;
@@ -137,6 +142,10 @@ export const tauriApi: Api = {
   connection: () => unwrap(bindings.commands.connection()),
   chooseConnection: async (choice) => {
     await unwrap(bindings.commands.chooseConnection(choice));
+  },
+  networks: () => unwrap(bindings.commands.networks()),
+  chooseNetwork: async (network) => {
+    await unwrap(bindings.commands.chooseNetwork(network));
   },
   syncNow: async () => {
     await unwrap(bindings.commands.syncNow());

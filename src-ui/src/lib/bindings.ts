@@ -494,6 +494,16 @@ export type Network =
 /**  Wi-Fi or a cable. */
 "unmetered";
 
+/**  A network that the person can choose. */
+export type NetworkOffer = {
+	/**  Its name. */
+	network: string,
+	/**  Whether its money is real. */
+	real: boolean,
+	/**  Why it cannot be chosen now. `null`: it can, or is in use. */
+	refused: ErrorReport | null,
+};
+
 /**  The network, by what it costs to use it. */
 export type NetworkState = 
 /**  There is none. */
@@ -512,7 +522,7 @@ export type Networks = {
 	/**  Whether that was settled when the app was started. Then nothing is offered. */
 	settled: boolean,
 	/**  What the person can choose from: practice first. */
-	offered: Offer[],
+	offered: NetworkOffer[],
 };
 
 /**  Something happened that a screen may want to show. */
@@ -548,16 +558,6 @@ record: WakeRecord };
 
 /**  An event of the node, as it came. */
 export type NodeMessage = NodeEvent;
-
-/**  A network that the person can choose. */
-export type Offer = {
-	/**  Its name. */
-	network: string,
-	/**  Whether its money is real. */
-	real: boolean,
-	/**  Why it cannot be chosen now. `null`: it can, or is in use. */
-	refused: ErrorReport | null,
-};
 
 /**  The wallet at a glance. */
 export type Overview = {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { ApiError } from './api';
 import type { ErrorCode } from './bindings';
-import { networkWords, refusal, WAYS, wayName } from './connection';
+import { refusal, WAYS, wayName } from './connection';
 
 const failed = (code: ErrorCode) =>
   new ApiError({ code, class: 'config', message: 'the backend’s words', detail: 'a server’s words' });
@@ -25,14 +25,6 @@ describe('why a connection was not taken', () => {
   it('leaves other failures to the backend, and never shows what was thrown', () => {
     expect(refusal(failed('storage_failed'))).toBe('the backend’s words');
     expect(refusal(new Error('stack'))).not.toContain('stack');
-  });
-});
-
-describe('a network', () => {
-  it('says whether its money is real', () => {
-    expect(networkWords('bitcoin')).toMatchObject({ real: true });
-    for (const play of ['signet', 'testnet4', 'regtest']) expect(networkWords(play)?.real).toBe(false);
-    expect(networkWords('')).toBeNull();
   });
 });
 

@@ -27,26 +27,6 @@ export const WAYS: readonly { way: Way; name: string; words: string }[] = [
   },
 ];
 
-/** What the money of a network is worth, for a person about to make a wallet there. */
-export function networkWords(network: string): { words: string; real: boolean } | null {
-  switch (network) {
-    case 'bitcoin':
-      return {
-        words:
-          'Bitcoin: real money. This app has never been tried on a phone. Begin with no more than you could lose.',
-        real: true,
-      };
-    case 'signet':
-      return { words: 'Signet: play money for trying out. It is worth nothing.', real: false };
-    case 'testnet4':
-      return { words: 'Testnet: play money of developers. It is worth nothing.', real: false };
-    case 'regtest':
-      return { words: 'Local test network: play money on this computer.', real: false };
-    default:
-      return null;
-  }
-}
-
 /** Whether a way can be chosen on this network, and if not, why. */
 export function unavailable(way: Way, status: ConnectionStatus): string | null {
   if (way === 'private' && !status.private)

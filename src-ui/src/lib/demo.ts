@@ -3,6 +3,7 @@
  * `main.ts` imports it only under `import.meta.env.DEV`.
  *
  * `?demo=new` (no wallet), `empty` (wallet, no money), `full` (default), `unknown` (never synced), `offline`, `stale`, `locked`.
+ * Where the person chooses the network: `choice` (no wallet), `computer` (no wallet, no real money), `practice` and `real`.
  */
 import { type Api, ApiError } from './api';
 import type {
@@ -18,7 +19,18 @@ import type {
 } from './bindings';
 import { satFromMsat } from './format';
 
-export type Scenario = 'new' | 'empty' | 'full' | 'unknown' | 'offline' | 'stale' | 'locked';
+export type Scenario =
+  | 'new'
+  | 'empty'
+  | 'full'
+  | 'unknown'
+  | 'offline'
+  | 'stale'
+  | 'locked'
+  | 'choice'
+  | 'computer'
+  | 'practice'
+  | 'real';
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
@@ -138,9 +150,12 @@ export function demoApi(scenario: Scenario, pace = 1): Api {
     for (const handler of handlers) handler(event);
   };
   const pause = (ms: number) => wait(ms * pace);
-  const rich = scenario === 'full' || scenario === 'offline' || scenario === 'stale';
+  const rich = ['full', 'offline', 'stale', 'practice', 'real'].includes(scenario);
+  const settled = !['choice', 'computer', 'practice', 'real'].includes(scenario);
+  const fresh = ['new', 'choice', 'computer'].includes(scenario);
+  let network = settled ? 'regtest' : scenario === 'real' ? 'bitcoin' : 'signet';
 
-  let state: Overview['state'] = scenario === 'new' ? 'none' : scenario === 'locked' ? 'locked' : 'running';
+  let state: Overview['state'] = fresh ? 'none' : scenario === 'locked' ? 'locked' : 'running';
   let syncedAt: number | null =
     scenario === 'unknown' ? null : scenario === 'stale' ? now - 19 * HOUR : now - 3 * MINUTE;
   let syncing = scenario === 'unknown';
@@ -242,7 +257,7 @@ export function demoApi(scenario: Scenario, pace = 1): Api {
 
   const overview = (): Overview => ({
     state,
-    network: 'regtest',
+    network,
     lsp: `${LSP}@203.0.113.7:9735`,
     node_id: state === 'running' ? NODE : null,
     balances:
@@ -453,6 +468,42 @@ export function demoApi(scenario: Scenario, pace = 1): Api {
       if (choice.type === 'own' && choice.url.includes('wrong'))
         fail('wrong_network', 'This is for another Bitcoin network than this wallet.');
       connection = choice;
+      emit({ type: 'overview_changed' });
+    },
+    networks: async () => {
+      const refusal = (code: ErrorReport['code'], message: string): ErrorReport => ({
+        code,
+        class: 'config',
+        message,
+        detail: 'demo',
+      });
+      const stays = refusal(
+        'real_money_stays',
+        'There is a wallet with real bitcoin here. It must be watched, so it stays the one in use.',
+      );
+      const elsewhere = refusal(
+        'real_money_elsewhere',
+        'Real bitcoin is for the iPhone app: a computer could not keep your recovery words safe enough.',
+      );
+      const real = network === 'bitcoin';
+      return {
+        current: network,
+        settled,
+        offered: settled
+          ? []
+          : [
+              { network: 'signet', real: false, refused: real && state !== 'none' ? stays : null },
+              { network: 'bitcoin', real: true, refused: scenario === 'computer' ? elsewhere : null },
+            ],
+      };
+    },
+    chooseNetwork: async (wanted) => {
+      await pause(900);
+      network = wanted;
+      state = 'none';
+      channels = [];
+      payments = [];
+      wakes = [];
       emit({ type: 'overview_changed' });
     },
     syncNow: async () => {

@@ -12,6 +12,7 @@ import type {
   WakeRecord,
 } from './bindings';
 import { withPayment, withWake } from './derive';
+import { prefs } from './prefs.svelte';
 
 /** Relative times are rewritten this often; a minute is the finest that is shown. */
 const TICK_MS = 15_000;
@@ -56,7 +57,9 @@ export class Wallet {
 
   refreshOverview = coalesced(async () => {
     try {
-      this.overview = await api.overview();
+      const overview = await api.overview();
+      if (this.overview !== null && this.overview.network !== overview.network) this.#forget();
+      this.overview = overview;
       this.failure = null;
     } catch (error) {
       this.failure = plainWords(error);
@@ -64,19 +67,21 @@ export class Wallet {
   });
 
   refreshPayments = coalesced(() =>
-    this.#whenRunning(async () => {
-      this.payments = await api.payments();
+    this.#whenRunning(api.payments, (payments) => {
+      this.payments = payments;
     }),
   );
 
   refreshChannels = coalesced(() =>
-    this.#whenRunning(async () => {
-      this.channels = await api.channels();
+    this.#whenRunning(api.channels, (channels) => {
+      this.channels = channels;
     }),
   );
 
   refreshWakes = coalesced(async () => {
+    const network = this.overview?.network;
     const [wakes, background] = await Promise.allSettled([api.wakes(), api.background()]);
+    if (this.overview?.network !== network) return;
     if (wakes.status === 'fulfilled') this.wakes = [...wakes.value].sort((a, b) => b.id - a.id);
     else this.wakes ??= [];
     if (background.status === 'fulfilled') this.background = background.value;
@@ -100,6 +105,21 @@ export class Wallet {
   async refreshAll(): Promise<void> {
     await this.refreshOverview();
     await Promise.all([this.refreshPayments(), this.refreshChannels(), this.refreshWakes()]);
+  }
+
+  /** Another network's wallet takes the place of this one; what is known of this one is forgotten. */
+  async chooseNetwork(network: string): Promise<void> {
+    await api.chooseNetwork(network);
+    // Of the other wallet's words nothing is known.
+    prefs.set('wordsConfirmed', false);
+    await this.refreshAll();
+  }
+
+  #forget(): void {
+    this.payments = null;
+    this.channels = null;
+    this.wakes = null;
+    this.arrived = null;
   }
 
   /** One event of the backend. */
@@ -165,10 +185,13 @@ export class Wallet {
   }
 
   /** Lists of a node that does not run cannot be asked for; what is known stays. */
-  async #whenRunning(fetch: () => Promise<void>): Promise<void> {
+  async #whenRunning<T>(fetch: () => Promise<T>, take: (list: T) => void): Promise<void> {
     if (this.overview?.state !== 'running') return;
+    const { network } = this.overview;
     try {
-      await fetch();
+      const list = await fetch();
+      // What comes late may be another wallet's.
+      if (this.overview?.network === network) take(list);
     } catch {
       // The overview carries the error that a person should see; a list merely stays as it was.
     }

@@ -64,6 +64,27 @@ describe('wallet', () => {
     stop();
   });
 
+  it('keeps nothing of another network\u2019s wallet, and takes nothing of it that comes late', async () => {
+    const [one, other] = [demoApi('full', 0), demoApi('choice', 0)];
+    let changed = false;
+    const late: ((payments: Payment[]) => void)[] = [];
+    const { send } = rigged({
+      overview: () => (changed ? other.overview() : one.overview()),
+      payments: () => new Promise((answer) => late.push(answer)),
+    });
+    const wallet = new Wallet();
+    const starting = wallet.start();
+    await vi.waitFor(() => expect(late).toHaveLength(1));
+    changed = true;
+    send({ type: 'overview_changed' });
+    await vi.waitFor(() => expect(wallet.overview?.network).toBe('signet'));
+    late[0]?.(await one.payments());
+    const stop = await starting;
+    expect(wallet.payments).toBeNull();
+    expect(wallet.channels).toBeNull();
+    stop();
+  });
+
   it('does not ask a node that does not run for its lists', async () => {
     const payments = vi.fn(async () => []);
     const none = demoApi('new', 0);

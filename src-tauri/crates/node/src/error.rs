@@ -256,7 +256,7 @@ impl ErrorCode {
                 "There is a wallet with real bitcoin here. It must be watched, so it stays the one in use."
             }
             Self::RealMoneyElsewhere => {
-                "Real bitcoin is for the iPhone app: a computer could not keep your recovery words safe enough. Nothing was changed."
+                "Real bitcoin is for the iPhone app: a computer could not keep your recovery words safe enough."
             }
             Self::Internal => "Something went wrong inside the app. Nothing was lost; try again.",
         }
