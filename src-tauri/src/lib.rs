@@ -1,4 +1,4 @@
-//! The shell: puts the node, the background plugin and the webview together. No logic that a test would want lives here.
+//! The shell: puts the wallet, the background plugin and the webview together. What a test would want is in parts of its own.
 //!
 //! [`wiring`] joins node and plugin, [`commands`] and [`events`] are what the webview sees, [`bindings`] types them for
 //! it, [`warning`] says when the person must be told to open the app. [`wallets`] holds the wallet in use, [`settings`] what the

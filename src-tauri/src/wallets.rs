@@ -175,7 +175,7 @@ impl Wallets {
     /// Those of [`Self::in_use`] and [`Lifecycle::create_wallet`].
     pub async fn create_wallet(&self, words: WordCount, passphrase: Option<&str>) -> Result<Vec<String>> {
         let _alone = self.changing.lock().await;
-        let lifecycle = self.in_use()?;
+        let lifecycle = self.settle_here()?;
         let words = lifecycle.create_wallet(words, passphrase).await?;
         self.bring_up_soon(lifecycle);
         Ok(words.split_whitespace().map(str::to_owned).collect())
@@ -187,10 +187,21 @@ impl Wallets {
     /// Those of [`Self::in_use`] and [`Lifecycle::restore_wallet`].
     pub async fn restore_wallet(&self, words: &str, passphrase: Option<&str>) -> Result<()> {
         let _alone = self.changing.lock().await;
-        let lifecycle = self.in_use()?;
+        let lifecycle = self.settle_here()?;
         lifecycle.restore_wallet(words, passphrase).await?;
         self.bring_up_soon(lifecycle);
         Ok(())
+    }
+
+    /// The wallet in use, which from now on is so by choice: where a wallet is made, no later default of another version of the
+    /// app leads away from it, and no Keychain must be asked.
+    fn settle_here(&self) -> Result<Arc<Lifecycle>> {
+        let (chain, lifecycle) = self.look()?;
+        if self.settings.settled().is_none() {
+            self.home.prepare(&self.folder);
+            choice::write(&self.folder, &chain)?;
+        }
+        Ok(lifecycle)
     }
 
     /// What can be chosen, and why not.

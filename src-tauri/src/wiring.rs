@@ -46,15 +46,18 @@ pub fn start(app: &AppHandle, settings: &Settings) -> Result<(), Box<dyn std::er
         if record.wants_processing && record.kind == GrantKind::Refresh {
             ask_for_minutes(&handle);
         }
-        // Another wallet may have taken its place meanwhile, and has warnings of its own.
-        if wallets.is_in_use(&lifecycle) {
-            // Before the task is called complete: iOS may suspend the process the moment it is.
-            if let Some(notice) = Notice::after(&before, &lifecycle.safety(), SystemTime::now()) {
-                platform::warn(&notice);
-            }
-            if let Some(news) = News::after(&before, &lifecycle.safety()) {
-                platform::tell(news);
-            }
+        // Before the task is called complete: iOS may suspend the process the moment it is.
+        if let Some(notice) = Notice::after(&before, &lifecycle.safety(), SystemTime::now()) {
+            platform::warn(&notice);
+        }
+        if let Some(news) = News::after(&before, &lifecycle.safety()) {
+            platform::tell(news);
+        }
+        // Another wallet may have taken its place meanwhile, even while this was said. There is one warning, and it is that one's.
+        if !wallets.is_in_use(&lifecycle)
+            && let Some(other) = wallets.known()
+        {
+            platform::warn(&Notice::of(&other.safety()));
         }
         outcome(&record, unix_now())
     })?;

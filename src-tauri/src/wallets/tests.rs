@@ -400,6 +400,71 @@ async fn a_computer_keeps_to_practice_and_nothing_is_changed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn where_a_wallet_is_made_it_stays_whatever_the_default_is() {
+    let device = Device::phone();
+    let wallets = device.start();
+    assert!(wallets.known().is_none() && !device.has("network-in-use.json"));
+    wallets.restore_wallet(WORDS, None).await.unwrap();
+    let kept = choice::read(&device.folder.path().join("app"), || true).unwrap();
+    assert_eq!(kept, choice::Choice::Found(Chain::Signet));
+    // What the environment settled is not the person's choice.
+    let settled = Device::phone();
+    let wallets = settled.start_with(&[("PILOTLIGHT_NETWORK", "testnet4")]);
+    wallets.create_wallet(WordCount::Twelve, None).await.unwrap();
+    assert!(!settled.has("network-in-use.json") && settled.has("testnet4"));
+}
+
+/// Comings, goings, wakes and exchanges at random moments. That there are never two nodes is held where each next wallet is
+/// made: the store of the last one must be closed.
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_comes_together_there_is_one_wallet_and_it_is_the_chosen_one() {
+    let rounds = std::env::var("PILOTLIGHT_EXCHANGES").map_or(12, |n| n.parse().unwrap());
+    let device = Device::phone();
+    let wallets = device.start();
+    for network in ["testnet4", "signet"] {
+        wallets.choose(network).await.unwrap();
+        wallets.create_wallet(WordCount::Twelve, None).await.unwrap();
+    }
+    wallets.enter_foreground().await;
+    // The same each time: what differs is how it comes together.
+    let mut state = 7_u64;
+    let mut random = move |below: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 33) % below
+    };
+    for round in 0..rounds {
+        let chosen = ["signet", "testnet4"][round % 2];
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..4 {
+            let (wallets, delay) = (Arc::clone(&wallets), Duration::from_millis(random(120)));
+            let what = random(3);
+            tasks.spawn(async move {
+                tokio::time::sleep(delay).await;
+                match what {
+                    0 => wallets.enter_foreground().await,
+                    1 => wallets.enter_background_within(&Grace::none()).await.unwrap(),
+                    _ => {
+                        let lifecycle = for_a_wake(&wallets).await.unwrap();
+                        // With so little time a wake opens and does nothing more.
+                        drop(lifecycle.wake(grant(6)).await);
+                    }
+                }
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(random(120))).await;
+        wallets.choose(chosen).await.unwrap();
+        while let Some(task) = tasks.join_next().await {
+            task.unwrap();
+        }
+        assert_eq!(wallets.overview().await.unwrap().network, chosen, "{round}");
+        wallets.enter_foreground().await;
+        becomes(&wallets, chosen, WalletState::Running).await;
+    }
+    wallets.enter_background_within(&Grace::none()).await.unwrap();
+    assert_eq!(wallets.overview().await.unwrap().state, WalletState::Stopped);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn names_of_nothing_and_a_settled_network_are_refused() {
     let device = Device::phone();
     let wallets = device.start();
