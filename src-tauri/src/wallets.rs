@@ -238,8 +238,7 @@ impl Wallets {
     /// # Errors
     /// [`ErrorCode::InvalidInput`], [`ErrorCode::Misconfigured`] if the environment settled it,
     /// [`ErrorCode::RealMoneyStays`], [`ErrorCode::RealMoneyElsewhere`], [`ErrorCode::Locked`],
-    /// [`ErrorCode::StorageFailed`]: nothing is changed then. [`ErrorCode::Internal`] if the one in use did not stop: the other
-    /// is in use from the app's next start on.
+    /// [`ErrorCode::StorageFailed`]: nothing is changed then.
     pub async fn choose(&self, network: &str) -> Result<()> {
         let to = choice::public(network)?;
         if self.settings.settled().is_some() {
@@ -262,7 +261,10 @@ impl Wallets {
         self.home.prepare(&self.folder);
         choice::write(&self.folder, &to)?;
         tracing::info!(%from, %to, "another network's wallet is put in place");
-        lifecycle.retire().await?;
+        if let Err(error) = lifecycle.retire().await {
+            // A panic in its last steps. It is opened no more, and the wallet that was chosen must not go unwatched for that.
+            tracing::error!(code = ?error.code(), detail = error.detail(), "the other wallet did not stop well");
+        }
         let mut slot = self.slot();
         let safe_until = self.install(&mut slot, to).safety().safe_until;
         // What was said of the other wallet holds no more. Nobody may be listening, which is fine.

@@ -53,13 +53,16 @@ pub fn start(app: &AppHandle, settings: &Settings) -> Result<(), Box<dyn std::er
         if let Some(news) = News::after(&before, &lifecycle.safety()) {
             platform::tell(news);
         }
-        // Another wallet may have taken its place meanwhile, even while this was said. There is one warning, and it is that one's.
-        if !wallets.is_in_use(&lifecycle)
-            && let Some(other) = wallets.known()
-        {
-            platform::warn(&Notice::of(&other.safety()));
+        let outcome = outcome(&record, unix_now());
+        // Another wallet may have taken its place meanwhile, even while this was said. There is one warning, and one next launch:
+        // they are that one's.
+        match wallets.known() {
+            Some(other) if !wallets.is_in_use(&lifecycle) => {
+                platform::warn(&Notice::of(&other.safety()));
+                outcome.with_next_in(None)
+            }
+            _ => outcome,
         }
-        outcome(&record, unix_now())
     })?;
     Ok(())
 }

@@ -21,7 +21,7 @@ impl Lifecycle {
     /// returns, nothing of the node is up.
     ///
     /// # Errors
-    /// [`ErrorCode::Internal`](crate::ErrorCode::Internal) after a panic: then the node may be up.
+    /// [`ErrorCode::Internal`](crate::ErrorCode::Internal) after a panic: then parts of it may be up until the process ends.
     pub async fn retire(&self) -> Result<()> {
         self.owner.retire();
         let mut turn = tokio::time::timeout(WAKE_PATIENCE, self.wake_turn.lock()).await;
