@@ -9,7 +9,7 @@
 // `quick` and `deep` are ours over Esplora, as a wake and as an open app look; `electrum` is ours over electrs, as a wake looks;
 // `filters` are ours over two peers of the Bitcoin network. `serial` is `lightning-transaction-sync` with `bdk_esplora` and asks as
 // deeply as `deep`, `electrum-serial` the same with `bdk_electrum`; `ldk-node` and `electrum-ldk-node` are its `sync_wallets` alone,
-// without build, start and stop.
+// without build, start and stop; it gives LDK's part up after 10 s, and that is said then.
 //
 // Requests and bytes are counted on the way, but for the requests of filters, which are our own questions and not the bulk of filters. Over
 // Esplora the round trip is added to requests and not to connecting; elsewhere to whatever is said.
@@ -53,7 +53,8 @@ function budgets(cells) {
   const named = cells.filter(({ channels, blocks }) => channels === 5 && blocks === 144);
   return named.flatMap((cell) => {
     const { rtt_ms } = cell;
-    const budget = (measure, value, limit) => ({ measure, rtt_ms, value, limit, kept: value <= limit });
+    const kept = (value, limit) => value !== null && value <= limit;
+    const budget = (measure, value, limit) => ({ measure, rtt_ms, value, limit, kept: kept(value, limit) });
     const rivals = rtt_ms === 100 ? RIVALS : [];
     const walls = rivals.map((pair) => budget(`wall of ${pair}`, cell[pair].wall_ms, WALL_SHARE));
     return [...walls, budget('requests of quick', cell.quick.requests, REQUESTS)];
@@ -68,9 +69,10 @@ export function printChain({ runs, cells, budgets: promised }) {
     const where = [cell.channels, cell.blocks, cell.rtt_ms].join('  ');
     const isContestant = ([name, value]) => typeof value === 'object' && !name.includes('/');
     for (const [name, figures] of Object.entries(cell).filter(isContestant)) {
-      const { wall_ms: wall, requests, connections, bytes, rss_kib: rss } = figures;
-      const [kB, mB] = [(bytes / 1000).toFixed(1), (rss * 1.024e-3).toFixed(1)];
-      row(`${where}  ${name}`, wall, requests, connections, kB, mB);
+      const { wall_ms: wall, requests, connections, bytes, rss_kib: rss, failed } = figures;
+      const kB = (bytes / 1000).toFixed(1);
+      if (failed) row(`${where}  ${name}`, 'gave up', requests, connections, kB, failed);
+      else row(`${where}  ${name}`, wall, requests, connections, kB, (rss * 1.024e-3).toFixed(1));
     }
   }
   for (const { measure, rtt_ms: rtt, value, limit, kept } of promised)

@@ -6,12 +6,15 @@ use crate::contestants::CONTESTANTS;
 
 const MEASURES: [&str; 5] = ["wall_ms", "requests", "connections", "bytes", "rss_kib"];
 
-/// Medians of each contestant, and what share of its rivals' each of ours is.
+/// Medians of each contestant, or why it did not come to the tip, and what share of its rivals' each of ours is.
 pub fn cell((channels, blocks, rtt): (u32, u32, u64), results: &[Vec<Value>]) -> Value {
     let mut cell = json!({ "channels": channels, "blocks": blocks, "rtt_ms": rtt });
     for (contestant, results) in CONTESTANTS.iter().zip(results) {
         let medians = MEASURES.map(|measure| (measure.to_owned(), median(results, measure)));
         cell[contestant.name] = Value::Object(medians.into_iter().collect());
+        if let Some(failed) = results.iter().find(|result| !result["failed"].is_null()) {
+            cell[contestant.name]["failed"] = failed["failed"].clone();
+        }
     }
     for contestant in &CONTESTANTS {
         for rival in contestant.rivals {
@@ -29,7 +32,7 @@ pub fn cell((channels, blocks, rtt): (u32, u32, u64), results: &[Vec<Value>]) ->
     cell
 }
 
-/// Null if it was not measured.
+/// Null if it was not measured in each run.
 fn median(results: &[Value], measure: &str) -> Value {
     let values: Option<Vec<f64>> = results.iter().map(|result| result[measure].as_f64()).collect();
     let Some(mut values) = values.filter(|values| !values.is_empty()) else {

@@ -1,7 +1,6 @@
 //! The wallet that ours is measured against: one of ldk-node, as `wake-bench` (an example of the devnet) makes it.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use bitcoin::{Address, Amount};
 use pilotlight_devnet::Devnet;
@@ -43,23 +42,31 @@ impl Theirs {
             .await;
     }
 
-    /// Builds, starts, syncs and stops it. Without its peer, for whom nobody waits: `sync_ms` is of the chain alone.
-    pub async fn sync(&self, dir: &Path, chain: &Chain) -> Value {
-        self.ask(dir, chain, &["wake"]).await
+    /// Builds, starts, syncs and stops it. Without its peer, for whom nobody waits: `sync_ms` is of the chain alone. It gives
+    /// a sync up after some time (10 s for LDK's part), and its reason is given then.
+    pub async fn sync(&self, dir: &Path, chain: &Chain) -> Result<Value, String> {
+        self.try_to(dir, chain, &["wake"]).await
     }
 
-    async fn ask(&self, dir: &Path, (kind, url): &Chain, what: &[&str]) -> Value {
+    async fn ask(&self, dir: &Path, chain: &Chain, what: &[&str]) -> Value {
+        let said = self.try_to(dir, chain, what).await;
+        said.unwrap_or_else(|why| panic!("{what:?}: {why}"))
+    }
+
+    async fn try_to(&self, dir: &Path, (kind, url): &Chain, what: &[&str]) -> Result<Value, String> {
         let output = Command::new(&self.program)
             .args(["theirs", "--dir"])
             .arg(dir)
             .args([kind, url.as_str()])
             .args(what)
-            .stderr(Stdio::inherit())
             .output()
             .await
             .unwrap();
-        assert!(output.status.success(), "{what:?}: {:?}", output.status);
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            return Err(said.lines().last().unwrap_or_default().to_owned());
+        }
         let said = String::from_utf8(output.stdout).unwrap();
-        serde_json::from_str(said.lines().last().unwrap()).unwrap()
+        Ok(serde_json::from_str(said.lines().last().unwrap()).unwrap())
     }
 }
