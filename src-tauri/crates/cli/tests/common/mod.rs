@@ -18,6 +18,8 @@ pub const LIMIT: Duration = Duration::from_secs(120);
 pub struct Wallet {
     pub devnet: Devnet,
     pub dir: tempfile::TempDir,
+    /// The Esplora server that it asks: the devnet's, unless a test puts another one there.
+    pub esplora: String,
 }
 
 impl Wallet {
@@ -30,6 +32,7 @@ impl Wallet {
         .await
         .unwrap();
         Self {
+            esplora: devnet.esplora_url(),
             devnet,
             dir: tempfile::tempdir().unwrap(),
         }
@@ -67,13 +70,7 @@ impl Wallet {
     fn command_in(&self, dir: &Path, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pilotlight-cli"));
         command
-            .args([
-                "--network",
-                "regtest",
-                "--json",
-                "--esplora",
-                &self.devnet.esplora_url(),
-            ])
+            .args(["--network", "regtest", "--json", "--esplora", &self.esplora])
             .args(["--lsp", &self.devnet.lsp().unwrap().info().uri(), "--data-dir"])
             .arg(dir)
             .args(args)
@@ -94,6 +91,15 @@ impl Wallet {
             .unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{args:?}: {:?}: {errors}", output.status);
+        last_line(&String::from_utf8(output.stdout).unwrap())
+    }
+
+    /// The same for a wallet in another folder, whether it succeeds or not.
+    pub async fn try_in(&self, dir: &Path, args: &[&str]) -> Value {
+        let output = tokio::time::timeout(LIMIT, self.command_in(dir, args).output())
+            .await
+            .unwrap()
+            .unwrap();
         last_line(&String::from_utf8(output.stdout).unwrap())
     }
 

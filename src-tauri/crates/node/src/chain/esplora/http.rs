@@ -22,12 +22,18 @@ const RETRY_PAUSE: Duration = Duration::from_millis(250);
 /// Most bytes of a refusal that are read.
 const REFUSAL_LIMIT: usize = 4 * 1024;
 
+/// Longer answers are read one at a time: eight of the longest that there can be, at once, are more memory than a wake has. Few
+/// are so long: a page of an address's history has 25 transactions, of some 1,000 bytes each.
+const LONG: usize = 256 * 1024;
+
 /// One server.
 pub struct Http {
     base: String,
     client: Client,
     requests: AtomicU64,
     turns: Semaphore,
+    /// Whose answer may be long.
+    long: Semaphore,
     #[cfg(test)]
     memory: Option<FromMemory>,
 }
@@ -67,6 +73,7 @@ impl Http {
             client,
             requests: AtomicU64::new(0),
             turns: Semaphore::new(PARALLEL_REQUESTS),
+            long: Semaphore::new(1),
             #[cfg(test)]
             memory: None,
         })
@@ -80,6 +87,7 @@ impl Http {
             client,
             requests: AtomicU64::new(0),
             turns: Semaphore::new(PARALLEL_REQUESTS),
+            long: Semaphore::new(1),
             memory: Some(memory),
         }
     }
@@ -119,9 +127,9 @@ impl Http {
         let _turn = self.turn().await?;
         let response = self.response(url).await?;
         match response.status() {
-            StatusCode::OK => body(response, limit).await.map(Some),
+            StatusCode::OK => self.body(response, limit).await.map(Some),
             StatusCode::NOT_FOUND => Ok(None),
-            _ => Err(refused(response).await),
+            _ => Err(self.refused(response).await),
         }
     }
 
@@ -144,16 +152,67 @@ impl Http {
         let request = self.client.post(format!("{}{path}", self.base)).body(content);
         let response = request.send().await.map_err(|e| unreached(&e))?;
         match response.status() {
-            StatusCode::OK => body(response, limit).await.map(Posted::Answer),
+            StatusCode::OK => self.body(response, limit).await.map(Posted::Answer),
             StatusCode::BAD_REQUEST => {
-                let words = body(response, REFUSAL_LIMIT).await.unwrap_or_default();
+                let words = self.body(response, REFUSAL_LIMIT).await.unwrap_or_default();
                 Ok(Posted::Refused(quote(&String::from_utf8_lossy(&words))))
             }
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => {
                 Ok(Posted::Unknown)
             }
-            _ => Err(refused(response).await),
+            _ => Err(self.refused(response).await),
         }
+    }
+
+    /// An answer's body. One that is long waits for the long one that is being read.
+    async fn body(&self, mut response: Response, limit: usize) -> Result<Vec<u8>> {
+        let too_long = || {
+            Error::new(
+                ErrorCode::ChainSyncFailed,
+                format!("chain server: an answer of more than {limit} bytes"),
+            )
+        };
+        if response
+            .content_length()
+            .is_some_and(|length| length > limit as u64)
+        {
+            return Err(too_long());
+        }
+        let mut bytes = Vec::new();
+        let mut alone = None;
+        while let Some(chunk) = response.chunk().await.map_err(|e| unreached(&e))? {
+            let length = bytes.len() + chunk.len();
+            if length > limit {
+                return Err(too_long());
+            }
+            if length > LONG && alone.is_none() {
+                let turn = tokio::time::timeout(REQUEST_TIMEOUT, self.long.acquire()).await;
+                let turn = turn.map_err(|_| {
+                    let words = "chain server: other answers are long and take too long";
+                    Error::new(ErrorCode::SyncTimeout, words)
+                })?;
+                alone = turn.ok();
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(bytes)
+    }
+
+    /// What a status that is no answer means.
+    async fn refused(&self, response: Response) -> Error {
+        let status = response.status();
+        let wait = response.headers().get(RETRY_AFTER);
+        let wait = wait.and_then(|value| retry_after(value.to_str().ok()?, SystemTime::now()));
+        let code = match status {
+            StatusCode::TOO_MANY_REQUESTS => ErrorCode::RateLimited,
+            // A server that is down for a while, and says for how long, asks for the same thing.
+            StatusCode::SERVICE_UNAVAILABLE if wait.is_some() => ErrorCode::RateLimited,
+            status if status.is_server_error() => ErrorCode::NetworkUnavailable,
+            _ => ErrorCode::ChainSyncFailed,
+        };
+        let words = self.body(response, REFUSAL_LIMIT).await.unwrap_or_default();
+        let words = quote(&String::from_utf8_lossy(&words));
+        Error::new(code, format!("chain server: HTTP {status}: {words}")).with_retry_after(wait)
     }
 
     /// Counts a request and waits for its turn. Given back when dropped, so a dropped request blocks nobody.
@@ -162,29 +221,6 @@ impl Http {
         self.requests.fetch_add(1, Ordering::Relaxed);
         turn.map_err(|e| Error::new(ErrorCode::Internal, e))
     }
-}
-
-async fn body(mut response: Response, limit: usize) -> Result<Vec<u8>> {
-    let too_long = || {
-        Error::new(
-            ErrorCode::ChainSyncFailed,
-            format!("chain server: an answer of more than {limit} bytes"),
-        )
-    };
-    if response
-        .content_length()
-        .is_some_and(|length| length > limit as u64)
-    {
-        return Err(too_long());
-    }
-    let mut bytes = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|e| unreached(&e))? {
-        if bytes.len() + chunk.len() > limit {
-            return Err(too_long());
-        }
-        bytes.extend_from_slice(&chunk);
-    }
-    Ok(bytes)
 }
 
 /// What a request that brought no whole answer failed of.
@@ -201,21 +237,4 @@ fn unreached(error: &reqwest::Error) -> Error {
         cause = why.source();
     }
     Error::new(code, format!("chain server: {}", quote(&story)))
-}
-
-/// What a status that is no answer means.
-async fn refused(response: Response) -> Error {
-    let status = response.status();
-    let wait = response.headers().get(RETRY_AFTER);
-    let wait = wait.and_then(|value| retry_after(value.to_str().ok()?, SystemTime::now()));
-    let code = match status {
-        StatusCode::TOO_MANY_REQUESTS => ErrorCode::RateLimited,
-        // A server that is down for a while, and says for how long, asks for the same thing.
-        StatusCode::SERVICE_UNAVAILABLE if wait.is_some() => ErrorCode::RateLimited,
-        status if status.is_server_error() => ErrorCode::NetworkUnavailable,
-        _ => ErrorCode::ChainSyncFailed,
-    };
-    let words = body(response, REFUSAL_LIMIT).await.unwrap_or_default();
-    let words = quote(&String::from_utf8_lossy(&words));
-    Error::new(code, format!("chain server: HTTP {status}: {words}")).with_retry_after(wait)
 }
