@@ -448,7 +448,9 @@ pub fn lies() -> Vec<Lie> {
             must: CAUGHT,
             tell: |asked, truth| {
                 every_status(asked, truth, |mut status| {
-                    status["height"] = json!(status["height"].as_u64().unwrap() + 1);
+                    if let Some(height) = status["height"].as_u64() {
+                        status["height"] = json!(height + 1);
+                    }
                     status
                 })
             },
