@@ -111,7 +111,7 @@ impl<S: Server> Engine<S> {
     async fn scan(&self, round: &Round<'_>, recent: &Recent) -> Result<bool> {
         let known = self.known_under(recent);
         let wallet = &round.wallet;
-        let scan = Scan {
+        let mut scan = Scan {
             server: &self.server,
             heights: &self.heights,
             wallet,
@@ -120,13 +120,14 @@ impl<S: Server> Engine<S> {
                 recent,
                 known: &known,
             },
+            gone: None,
         };
         if !wallet.scanned() {
             wallet.apply_full_scan(scan.full_scan(wallet.full_scan_request()).await?)?;
             return Ok(true);
         }
         if round.depth == Depth::Deep {
-            scan.stand_again().await?;
+            scan.gone = scan.lowest_gone().await?;
         }
         let news = round.depth == Depth::Deep || self.news();
         for request in wallet.scan_requests(round.depth, news) {

@@ -41,6 +41,8 @@ pub struct Scan<'a> {
     pub checkpoint: Option<Checkpoint>,
     /// The chain of a tip that was known before the first question: whatever is in later blocks is left for the next round.
     pub chain: Chain<'a>,
+    /// What [`Self::lowest_gone`] has found. Blocks from here on are looked at, also where one above them stands.
+    pub gone: Option<u32>,
 }
 
 impl Scan<'_> {
@@ -113,47 +115,20 @@ impl Scan<'_> {
         histories.buffered(self.server.parallel()).try_collect().await
     }
 
-    /// Looks whether the blocks with something of ours are still in the chain, as deep as reorganisations go. Where the wallet
-    /// stood when it was told of a reorganisation is a server's word, and blocks under that are not looked at again: a block
-    /// that was falsely said to stand would hold a payment that is in no block any more for ever.
-    pub async fn stand_again(&self) -> Result<()> {
-        let recent = self.chain.recent;
-        let newest = recent.tip.height;
+    /// The height of the lowest block with something of ours that is in the chain no more, as deep as reorganisations go, on the
+    /// server's word. Where the wallet stood when it was told of a reorganisation is a server's word as well, and blocks under
+    /// that are not looked at again: one that was falsely said to stand would hold a payment that is in no block for ever.
+    pub async fn lowest_gone(&self) -> Result<Option<u32>> {
+        let newest = self.chain.recent.tip.height;
         let of_ours = self.wallet.blocks_of_ours(newest.saturating_sub(DEEPEST_REORG));
-        let doubtful = of_ours.into_iter().filter(|block| {
-            // The newest are looked at in any case.
-            block.height <= newest
-                && recent.at(block.height).is_none()
-                && self.chain.known.get(&block.hash) != Some(&block.height)
-        });
-        let answers = stream::iter(doubtful.collect::<Vec<_>>())
-            .map(|block| async move { Ok((block, self.block_at(block.height).await?)) })
-            .buffer_unordered(self.server.parallel());
-        let answers: Vec<(BlockId, BlockHash)> = answers.try_collect().await?;
-        let gone = answers.iter().filter(|(block, in_place)| block.hash != *in_place);
-        let Some(lowest) = gone.map(|(block, _)| block.height).min() else {
-            return Ok(());
-        };
-        // Not on the server's word: whatever it shows is linked to its tip.
-        let shown = self.server.extended(recent, lowest).await?;
-        let local = self.wallet.checkpoint();
-        let mut above: BTreeMap<u32, BlockHash> = local
-            .iter()
-            .map(|checkpoint| checkpoint.height())
-            .take_while(|height| *height >= lowest)
-            .filter_map(|height| Some((height, shown.at(height)?)))
-            .collect();
-        above.extend(recent.descending().take(NEWEST_BLOCKS));
-        let below = local.iter().find(|checkpoint| checkpoint.height() < lowest);
-        let mut chain = below.ok_or_else(|| lie("its chain shares no block with ours"))?;
-        for (height, hash) in above {
-            chain = chain.insert(BlockId { height, hash });
-        }
-        self.heights
-            .prove_tip(self.server, recent, self.checkpoint)
-            .await?;
-        tracing::info!(lowest, "on-chain wallet: a block that was said to stand is gone");
-        self.wallet.apply_chain(chain)
+        let of_ours = of_ours.into_iter().filter(|block| block.height <= newest);
+        let doubtful = self.chain.unseen(of_ours.map(|block| (block.hash, block.height)));
+        let gone = stream::iter(doubtful)
+            .map(|(hash, height)| async move { Ok((height, self.block_at(height).await? != hash)) })
+            .buffer_unordered(self.server.parallel())
+            .try_filter_map(|(height, gone)| std::future::ready(Ok(gone.then_some(height))));
+        let gone: Vec<u32> = gone.try_collect().await?;
+        Ok(gone.into_iter().min())
     }
 
     /// The wallet's chain, moved to the tip: it shares a block with what the wallet has, and has a block for each new
@@ -165,15 +140,17 @@ impl Scan<'_> {
     ) -> Result<Option<CheckPoint>> {
         let Some(local) = tip else { return Ok(None) };
         let newest = &self.chain.recent.tip;
-        let mut gone = Vec::new();
+        let mut above = Vec::new();
         let mut shared = None;
         for checkpoint in local.iter().take(STEPS_BACK) {
             let height = checkpoint.height();
             if height > newest.height {
                 continue;
             }
-            let stands = self.chain.known.get(&checkpoint.hash()) == Some(&height)
-                || self.block_at(height).await? == checkpoint.hash();
+            let is_above_gone = self.gone.is_some_and(|gone| height >= gone);
+            let stands = !is_above_gone
+                && (self.chain.known.get(&checkpoint.hash()) == Some(&height)
+                    || self.block_at(height).await? == checkpoint.hash());
             if stands {
                 shared = Some(checkpoint);
                 break;
@@ -182,15 +159,16 @@ impl Scan<'_> {
             if newest.height - height > DEEPEST_REORG {
                 return Err(lie(&format!("it calls our block at height {height} gone")));
             }
-            gone.push(height);
+            above.push(height);
         }
         let shared = shared.ok_or_else(|| lie("its chain shares no block with ours"))?;
-        // Which blocks took the places of ours is not taken on the server's word.
+        // Which blocks are in the places of ours is not taken on the server's word.
         let mut blocks: BTreeMap<u32, BlockHash> = BTreeMap::new();
-        if let Some(lowest) = gone.last() {
+        if let Some(lowest) = above.last() {
             let shown = self.server.extended(self.chain.recent, *lowest).await?;
             blocks.extend(
-                gone.iter()
+                above
+                    .iter()
                     .filter_map(|height| Some((*height, shown.at(*height)?))),
             );
         }
