@@ -45,9 +45,12 @@ export function kindOf(network: string): 'practice' | 'real' | null {
   return network === 'signet' || network === 'testnet4' ? 'practice' : null;
 }
 
-/** The mark of a wallet whose coins are worth nothing. */
+/** What marks a wallet whose coins are worth nothing. */
+export const PRACTICE_MARK = 'Practice coins, no value';
+
+/** The mark of a network's wallet, if its coins are worth nothing. */
 export function practiceMark(network: string): string | null {
-  return kindOf(network) === 'practice' ? 'Practice coins, no value' : null;
+  return kindOf(network) === 'practice' ? PRACTICE_MARK : null;
 }
 
 /** What the money of a network is worth, for a person about to make or restore a wallet there. */

@@ -6,7 +6,7 @@ mod common;
 
 use std::net::SocketAddr;
 
-use common::Wallet;
+use common::{Wallet, number};
 use pilotlight_devnet::copy_folder;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -104,8 +104,7 @@ async fn serve(
 }
 
 fn peak(record: &Value) -> u64 {
-    let peak = &record["peak_memory"];
-    peak.as_u64().or_else(|| peak.as_str()?.parse().ok()).unwrap()
+    number(record, "peak_memory")
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bitcoin::secp256k1::PublicKey;
-use common::{Wallet, until};
+use common::{Wallet, number, until};
 use pilotlight_devnet::copy_folder;
 use pilotlight_devnet::gossip::{Size, day_later, synthetic};
 use serde_json::Value;
@@ -31,15 +31,6 @@ async fn wake(wallet: &Wallet, folder: &Path, ours: PublicKey, args: &[&str]) ->
     let record = wallet.ask_in(folder, args).await;
     assert_eq!(record["outcome"], "completed", "{record:#}");
     record
-}
-
-fn number(record: &Value, field: &str) -> u64 {
-    // 64-bit numbers are strings in JSON.
-    let value = &record[field];
-    value
-        .as_u64()
-        .or_else(|| value.as_str()?.parse().ok())
-        .unwrap_or_else(|| panic!("{field}: {record:#}"))
 }
 
 fn channels_told(record: &Value) -> usize {

@@ -3,7 +3,7 @@
 #![allow(dead_code, clippy::unwrap_used)] // Each test file uses its own part; a failed unwrap is a failed test.
 
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
 use bitcoin::{Amount, Transaction, Txid};
@@ -85,10 +85,7 @@ impl Wallet {
 
     /// The same for a wallet in another folder.
     pub async fn ask_in(&self, dir: &Path, args: &[&str]) -> Value {
-        let output = tokio::time::timeout(LIMIT, self.command_in(dir, args).output())
-            .await
-            .unwrap()
-            .unwrap();
+        let output = output(self.command_in(dir, args)).await;
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{args:?}: {:?}: {errors}", output.status);
         last_line(&String::from_utf8(output.stdout).unwrap())
@@ -96,19 +93,13 @@ impl Wallet {
 
     /// The same for a wallet in another folder, whether it succeeds or not.
     pub async fn try_in(&self, dir: &Path, args: &[&str]) -> Value {
-        let output = tokio::time::timeout(LIMIT, self.command_in(dir, args).output())
-            .await
-            .unwrap()
-            .unwrap();
+        let output = output(self.command_in(dir, args)).await;
         last_line(&String::from_utf8(output.stdout).unwrap())
     }
 
     /// Runs a command that must fail and gives its exit code and what it says on stderr.
     pub async fn fail(&self, args: &[&str]) -> (i32, String) {
-        let output = tokio::time::timeout(LIMIT, self.command(args).output())
-            .await
-            .unwrap()
-            .unwrap();
+        let output = output(self.command(args)).await;
         (
             output.status.code().unwrap(),
             String::from_utf8(output.stderr).unwrap(),
@@ -174,6 +165,22 @@ impl Wallet {
                 .map(|output| output.value.to_sat())
                 .sum::<u64>()
     }
+}
+
+/// Runs a command to its end, within the limit.
+async fn output(mut command: Command) -> Output {
+    let output = tokio::time::timeout(LIMIT, command.output()).await;
+    output.unwrap().unwrap()
+}
+
+/// A number of a record.
+pub fn number(record: &Value, field: &str) -> u64 {
+    // 64-bit numbers are strings in JSON.
+    let value = &record[field];
+    value
+        .as_u64()
+        .or_else(|| value.as_str()?.parse().ok())
+        .unwrap_or_else(|| panic!("{field}: {record:#}"))
 }
 
 fn last_line(text: &str) -> Value {
